@@ -1,0 +1,119 @@
+"""Serving an ASGI application from inside our own event loop: no signal handlers, no log set-up, no files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from mtls_ambassador.errors import Error
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handling: the process's signals belong to whoever runs the loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """An ASGI application on one listening socket, for the time of an `async with`.
+
+    Args:
+        app: The ASGI application.
+        listener: A bound socket (TCP or Unix); the server listens on it and closes it at the end.
+        tls: Certificate chain and private key, PEM files; None for plain HTTP.
+        grace: Seconds that requests in progress get when the block is left.
+    """
+
+    def __init__(
+        self, app: Any, listener: socket.socket, *, tls: tuple[Path, Path] | None = None, grace: float = 5.0
+    ) -> None:
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,  # longer than Envoy keeps an idle upstream connection, so that Envoy closes first
+            ws="none",
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
+            timeout_graceful_shutdown=max(1, round(grace)),
+        )
+        self._server = _QuietServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> HttpServer:
+        """Start; when it returns, connections are accepted.
+
+        Raises:
+            Error: the server ended before it was up.
+        """
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http-server")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise Error(f"the HTTP server on {self._listener.getsockname()} did not start")
+            await asyncio.sleep(0.005)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """A Unix stream socket bound at `path` that only its owner may connect to (mode 0600).
+
+    Raises:
+        Error: the path is longer than the kernel takes (107 bytes).
+    """
+    if len(bytes(path)) > 107:
+        raise Error(
+            f"the socket path {path} is too long: {len(bytes(path))} bytes, the kernel takes 107",
+            "Set TMPDIR to a directory with a shorter path.",
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def tcp_listener(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to `host` (an address, IPv4 or IPv6) and `port` (0: any free one).
+
+    Raises:
+        Error: the address is taken, not ours, or the port needs a privilege.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Error(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            "Stop the program that holds the port, or choose another.",
+        ) from error
+    return listener
