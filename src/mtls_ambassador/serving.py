@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 
@@ -56,7 +56,7 @@ class HttpServer:
         self._server = _QuietServer(config)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> HttpServer:
+    async def __aenter__(self) -> Self:
         """Start; when it returns, connections are accepted.
 
         Raises:

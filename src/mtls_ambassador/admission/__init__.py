@@ -1,0 +1,1 @@
+"""Who may be which device: auth requests are parsed, verified, decided upon and forwarded."""

@@ -1,0 +1,66 @@
+"""The admission table: what Mender's auth sets of a device mean for a key that Mender answered 401 to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.admission.request import read_public_key, spki
+from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
+from mtls_ambassador.refusals import RefusalReason
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Accept this pending auth set, then forward the request again."""
+
+    auth_set_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Touch nothing and refuse."""
+
+    reason: RefusalReason
+
+
+Decision = Accept | Refuse
+
+
+def decide(device: MenderDevice | None, public_key: bytes) -> Decision:
+    """Decide on a key that Mender answered 401 to.
+
+    A valid certificate never overrides what an operator decided, and never displaces a key that Mender trusts.
+
+    Args:
+        device: The device with this identity, with all its auth sets; None if Mender has none (any more).
+        public_key: SubjectPublicKeyInfo (DER) of the request's key.
+    """
+    if device is None:
+        return Refuse(RefusalReason.MENDER_REFUSED)
+    if device.decommissioning:
+        return Refuse(RefusalReason.DECOMMISSIONING)
+    ours = next((item for item in device.auth_sets if _key(item) == public_key), None)
+    others = {item.status for item in device.auth_sets if item is not ours}
+    statuses = others | ({ours.status} if ours else set())
+    if AuthSetStatus.REJECTED in statuses and AuthSetStatus.ACCEPTED not in statuses:
+        return Refuse(RefusalReason.REJECTED_BY_OPERATOR)
+    if ours is not None and ours.status in (AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED):
+        # A preauthorised key that still gets 401 is over the device limit, as far as the open-source server goes.
+        limited = ours.status is AuthSetStatus.PREAUTHORIZED
+        return Refuse(RefusalReason.DEVICE_LIMIT if limited else RefusalReason.MENDER_REFUSED)
+    if ours is not None and ours.status is AuthSetStatus.REJECTED:
+        return Refuse(RefusalReason.KEY_SUPERSEDED)
+    if others & {AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED}:
+        return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
+    if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
+        return Accept(ours.id)
+    return Refuse(RefusalReason.MENDER_REFUSED)
+
+
+def _key(auth_set: AuthSet) -> bytes | None:
+    """The set's key as DER; None for a key of a kind that no request of ours can have."""
+    try:
+        return spki(read_public_key(auth_set.public_key_pem))
+    except Refused:
+        return None

@@ -1,0 +1,65 @@
+"""Flights of one identity go one after the other, and nobody can crowd the queue of another's identity."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.refusals import RefusalReason
+
+
+@dataclass(slots=True)
+class _Queue:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    members: Counter[str] = field(default_factory=Counter)
+
+
+class Flights:
+    """Serialises what happens to one identity, with bounded queues.
+
+    Args:
+        per_identity: How many may fly or wait for one identity.
+        per_certificate: How many of them may come with one certificate, so that a stranger's certificate never fills
+            the queue of an identity it does not own.
+        longest_wait: Seconds.
+        retry_after: Seconds the refused are told.
+    """
+
+    def __init__(
+        self, *, per_identity: int = 16, per_certificate: int = 2, longest_wait: float = 15.0, retry_after: float = 5.0
+    ) -> None:
+        self._per_identity = per_identity
+        self._per_certificate = per_certificate
+        self._longest_wait = longest_wait
+        self._retry_after = retry_after
+        self._queues: dict[str, _Queue] = {}
+
+    @contextlib.asynccontextmanager
+    async def fly(self, identity: str, certificate: str) -> AsyncIterator[None]:
+        """Be the only flight of `identity` (normal form) for the time of the block.
+
+        Raises:
+            Refused: `busy`; the queue is full, or the wait was too long.
+        """
+        queue = self._queues.setdefault(identity, _Queue())
+        if queue.members.total() >= self._per_identity or queue.members[certificate] >= self._per_certificate:
+            raise Refused(RefusalReason.BUSY, retry_after=self._retry_after)
+        queue.members[certificate] += 1
+        try:
+            try:
+                async with asyncio.timeout(self._longest_wait):
+                    await queue.lock.acquire()
+            except TimeoutError:
+                raise Refused(RefusalReason.BUSY, "waited too long", retry_after=self._retry_after) from None
+            try:
+                yield
+            finally:
+                queue.lock.release()
+        finally:
+            queue.members[certificate] -= 1
+            if not queue.members.total():
+                del self._queues[identity]

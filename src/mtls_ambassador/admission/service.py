@@ -1,0 +1,177 @@
+"""The admission service: what Envoy sends auth requests to. HTTP in, HTTP out; the thinking is elsewhere."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+import structlog
+from multidict import CIMultiDict
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mtls_ambassador.admission.admit import Admission, Verdict
+from mtls_ambassador.admission.certificate import PeerCertificate, read_certificate, require_device
+from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.admission.request import AuthRequest, parse_auth_request
+from mtls_ambassador.mender.egress import Answer, Egress
+from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
+
+_log = structlog.get_logger()
+
+_FORWARD_TIMEOUT = 30.0
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+# RFC 9110 section 7.6.1, and what is true of one hop only.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
+        "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the owner wants of certificates."""
+
+    require_same_key: bool
+    server_keys: AbstractSet[bytes]
+    """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
+    ca_keys: AbstractSet[bytes]
+    """The same of the trust bundle."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What is known of a request so far; the log line says as much."""
+
+    request_id: str
+    address: str
+    started: float
+    certificate: PeerCertificate | None = None
+    request: AuthRequest | None = None
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes) -> Starlette:
+    """The ASGI application. Envoy alone can reach it, through a socket of mode 0600."""
+
+    async def auth_requests(request: Request) -> Response:
+        flight = _Flight(_request_id(request), request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
+        try:
+            verdict = await _admit(request, flight, admission, egress, policy)
+        except Refused as refusal:
+            outcomes.counts[refusal.reason.label] += 1
+            _tell(flight, refusal.reason, refusal.detail, refusal.reason.value.status)
+            return _refusal(refusal, flight.request_id)
+        label = (
+            verdict.reason.label if verdict.reason else "admitted" if verdict.answer.status == 200 else "mender_answer"
+        )
+        outcomes.counts[label] += 1
+        _tell(flight, verdict.reason, verdict.detail, verdict.answer.status)
+        return _passed_on(verdict.answer)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        """A fault of ours: fail closed, and say so where somebody reads it."""
+        _log.error("an auth request met a fault in the edge", request_id=_request_id(request), exc_info=error)
+        outcomes.counts["internal_error"] += 1
+        return JSONResponse({"error": "internal error", "request_id": _request_id(request)}, 500)
+
+    return Starlette(routes=[Route(AUTH_PATH, auth_requests, methods=["POST"])], exception_handlers={Exception: failed})
+
+
+async def _admit(request: Request, flight: _Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
+    flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
+    require_device(flight.certificate, server_keys=policy.server_keys, ca_keys=policy.ca_keys)
+    body = await _body(request)
+    flight.request = parse_auth_request(
+        body,
+        signatures=request.headers.getlist("x-men-signature"),
+        content_types=request.headers.getlist("content-type"),
+        certificate_key=flight.certificate.public_key if policy.require_same_key else None,
+    )
+    headers = forwarded_headers(request.headers.raw)
+    headers[REQUEST_ID_HEADER] = flight.request_id
+
+    async def forward() -> Answer:
+        return await egress.request("POST", AUTH_PATH, headers=headers, body=body, within=_FORWARD_TIMEOUT)
+
+    return await admission.admit(flight.request, flight.certificate, forward, flight.request_id)
+
+
+def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """The request's headers that go on to Mender: all but hop-by-hop ones and ours."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in raw:
+        text = name.decode("latin-1")
+        if text.lower() not in _HOP_BY_HOP and not text.lower().startswith(("x-edge-", "x-envoy-")):
+            headers.add(text, value.decode("latin-1"))
+    return headers
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_AUTH_BODY:
+            raise Refused(RefusalReason.BODY_TOO_LARGE)
+    return bytes(body)
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+def _refusal(refusal: Refused, request_id: str) -> Response:
+    wording = refusal.reason.value
+    headers = {REQUEST_ID_HEADER: request_id}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(refusal.retry_after))
+    content = {"error": wording.public, "reason": wording.label, "request_id": request_id}
+    return JSONResponse(content, wording.status or 403, headers, media_type="application/json; charset=utf-8")
+
+
+def _passed_on(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in answer.headers.items()
+        if name.lower() not in _HOP_BY_HOP
+    ]
+    response.raw_headers.append((b"content-length", str(len(answer.body)).encode()))
+    return response
+
+
+def _tell(flight: _Flight, reason: RefusalReason | None, detail: str, status: int | None) -> None:
+    certificate, request = flight.certificate, flight.request
+    fields = {
+        "reason": reason.label if reason else None,
+        "detail": detail or None,
+        "status": status,
+        "identity": request.identity.normal_form if request else None,
+        "serial": certificate.serial if certificate else None,
+        "subject": certificate.subject if certificate else None,
+        "ms": round((time.monotonic() - flight.started) * 1000),
+        "request_id": flight.request_id,
+    }
+    if reason is not None:
+        _log.warning(f"refused {flight.address}: {reason.value.log}", **fields, remedy=reason.value.remedy)
+    elif status == 200:
+        _log.info(f"admitted {flight.address}", **fields)
+    else:
+        _log.warning(f"Mender answered {status} to the auth request of {flight.address}", **fields)

@@ -1,0 +1,249 @@
+"""The whole edge, put together: the control plane's services, Envoy, and their beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import signal
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from mtls_ambassador import __version__
+from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.certificate import certificate_key
+from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.memory import AdmittedLately
+from mtls_ambassador.admission.service import Outcomes, Policy, create_app
+from mtls_ambassador.config.material import Material, fingerprint, load_material
+from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.values import ListenAddress
+from mtls_ambassador.edge.binary import find_envoy
+from mtls_ambassador.edge.machine import ReservedPort, capacity, has_ipv6, processors, raise_file_limit
+from mtls_ambassador.edge.plan import plan_edge
+from mtls_ambassador.edge.state import remember_server_certificate, state_directory
+from mtls_ambassador.edge.supervisor import State, Supervisor
+from mtls_ambassador.edge.work import work_directory, write_configuration
+from mtls_ambassador.mender.egress import Egress
+from mtls_ambassador.mender.errors import ManagementUnavailable
+from mtls_ambassador.mender.management import Management
+from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
+from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
+from mtls_ambassador.serving import HttpServer, tcp_listener, unix_listener
+
+_log = structlog.get_logger()
+
+_KNOWN_DEVICES = 100_000
+_KNOWN_FOR = 3600.0
+_PROBE_EVERY = 60.0
+
+
+class Ambassador:
+    """The edge for the time of an `async with`; devices are served when the block is entered.
+
+    Args:
+        settings: What the user said.
+        environment: The process's environment, for systemd's directories.
+
+    Attributes:
+        port: Where devices connect.
+        health_port: Where probes ask.
+        admin_port: Where operators ask.
+        outcomes: What became of auth requests so far.
+    """
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._stack = contextlib.AsyncExitStack()
+        self._supervisor: Supervisor | None = None
+        self._management: Management | None = None
+        self._stopping = False
+        self.outcomes = Outcomes()
+        self.port = 0
+        self.health_port = 0
+        self.admin_port = 0
+
+    async def __aenter__(self) -> Self:
+        """Start everything, in the order in which each needs the one before.
+
+        Raises:
+            ConfigurationError: a file the settings name cannot be used.
+            EdgeError: Envoy does not start.
+            Error: a port is taken, a directory cannot be made.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, stack = self._settings, self._stack
+        material = load_material(settings, dt.datetime.now(dt.UTC))
+        self._warn(material)
+        binary = await asyncio.to_thread(find_envoy, settings.envoy_path)
+        ipv6 = has_ipv6()
+        reserved = stack.enter_context(contextlib.closing(ReservedPort(settings.listen, ipv6=ipv6)))
+        self.port = reserved.port
+        self.health_port = await self._serve(create_health_app(self.health), settings.health_listen)
+        self.admin_port = await self._serve(create_admin_app(self.report), settings.admin_listen)
+        paths = stack.enter_context(work_directory(self._environment))
+        plan = plan_edge(
+            settings,
+            material,
+            paths=paths,
+            port=self.port,
+            machine_has_ipv6=ipv6,
+            former_server_certificates=remember_server_certificate(
+                state_directory(settings.state_dir, self._environment), fingerprint(material.server_chain[0])
+            ),
+            capacity=capacity(raise_file_limit()),
+        )
+        write_configuration(plan)
+        egress = await stack.enter_async_context(Egress(paths.egress))
+        management = Management(egress, _session(settings, egress))
+        self._management = management
+        memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
+        policy = Policy(
+            require_same_key=settings.require_same_key,
+            server_keys=frozenset({certificate_key(material.server_chain[0])}),
+            ca_keys=frozenset(map(certificate_key, (*material.device_cas, *material.server_chain[1:]))),
+        )
+        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes)
+        await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
+        supervisor = Supervisor(binary, plan, concurrency=processors())
+        self._supervisor = await stack.enter_async_context(supervisor)
+        probing = asyncio.create_task(_probe(management), name="management-probe")
+        stack.push_async_callback(_cancelled, probing)
+        _log.info(
+            "the edge serves devices",
+            listen=str(ListenAddress(settings.listen.host, self.port)),
+            mender=str(settings.mender_backend),
+            health=str(ListenAddress(settings.health_listen.host, self.health_port)),
+            envoy=binary.version,
+            version=__version__,
+        )
+
+    async def _serve(self, app: Any, address: ListenAddress) -> int:
+        host = address.host or ("::" if has_ipv6() else "0.0.0.0")  # noqa: S104 - the user left the host out
+        listener = tcp_listener(host, address.port)
+        port: int = listener.getsockname()[1]
+        await self._stack.enter_async_context(HttpServer(app, listener))
+        return port
+
+    @property
+    def envoy_pid(self) -> int | None:
+        """The process number of the data plane."""
+        return self._supervisor.pid if self._supervisor else None
+
+    async def failure(self) -> None:
+        """Wait until Envoy cannot be kept running.
+
+        Raises:
+            EdgeError: that is so.
+        """
+        if self._supervisor is not None:
+            await asyncio.shield(self._supervisor.failed)
+
+    async def drain(self, impatient: asyncio.Event) -> None:
+        """Accept nothing more and let requests in progress finish, for `shutdown_grace` or until `impatient` is set."""
+        self._stopping = True
+        if self._supervisor is not None:
+            await self._supervisor.drain(self._settings.shutdown_grace, impatient.wait)
+
+    def health(self) -> Health:
+        """How the edge is now."""
+        state = self._supervisor.state if self._supervisor else State.STARTING
+        status = self._management.session.status if self._management else None
+        return Health(
+            ready=state is State.READY and not self._stopping,
+            detail={
+                "envoy": state.value,
+                "management": {"state": status.label, "text": status.text} if status else {"state": "untried"},
+            },
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What the edge is doing, for operators."""
+        health = self.health()
+        return {
+            "version": __version__,
+            "ready": health.ready,
+            **health.detail,
+            "envoy_restarts": self._supervisor.restarts if self._supervisor else 0,
+            "management_calls": self._management.calls if self._management else 0,
+            "auth_requests": dict(self.outcomes.counts),
+        }
+
+    def _warn(self, material: Material) -> None:
+        for warning in material.warnings:
+            _log.warning(warning)
+        if self._settings.insecure_skip_verify:
+            _log.warning("insecure_skip_verify is set: anybody on the way to Mender can read and change everything")
+        if self._settings.sends_credentials_in_clear:
+            _log.warning("mender_backend is http://: the management password and all tokens travel in clear")
+
+
+async def run(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Run the edge until SIGTERM or SIGINT, then drain it; a second signal stops it at once.
+
+    Raises:
+        Error: it cannot start, or Envoy cannot be kept running.
+    """
+    stop, impatient = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (impatient if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with Ambassador(settings, environment) as edge:
+        stopped = asyncio.ensure_future(stop.wait())
+        failed = asyncio.ensure_future(edge.failure())
+        await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if failed.done():
+            await failed
+        failed.cancel()
+        _log.info("stopping: no new connections, open ones may finish", grace=settings.shutdown_grace)
+        await edge.drain(impatient)
+    _log.info("stopped")
+
+
+def _session(settings: Settings, egress: Egress) -> Session:
+    if settings.mender_token is not None:
+        return PersonalAccessToken(settings.mender_token.get_secret_value())
+    password = settings.mender_pass.get_secret_value() if settings.mender_pass else ""
+    return Login(egress, settings.mender_user or "", password)
+
+
+async def _probe(management: Management) -> None:
+    """Find out early, and keep knowing, whether devices could be admitted; keeps the session fresh on the way."""
+    while True:
+        try:
+            if management.session.status.label == "ok":
+                await management.session.token()
+            else:
+                await management.probe()
+                _log.info("Mender's management API answers", session=management.session.status.text)
+        except ManagementUnavailable as error:
+            _log.warning(f"devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
+        await asyncio.sleep(_PROBE_EVERY)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,89 @@
+"""The command `mtls-ambassador`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from mtls_ambassador import __version__
+from mtls_ambassador.cli.demo import demo
+from mtls_ambassador.cli.lab import lab
+from mtls_ambassador.cli.pki import pki
+from mtls_ambassador.cli.serve import run_edge, serve, settings_options
+from mtls_ambassador.config.errors import ConfigurationError
+from mtls_ambassador.errors import Error
+
+FAILED = 1
+"""A run that failed."""
+WRONG_USAGE = 2
+"""A command line or configuration that cannot be used: trying again without changing it is of no use."""
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, "-V", "--version", message="mtls-ambassador %(version)s")
+@settings_options
+@click.pass_context
+def command(context: click.Context, **options: object) -> None:
+    """Mutual-TLS edge proxy for the Mender OTA system.
+
+    Without a command it runs the edge. Every option can also be a key of the configuration file (listen: 8080), or an
+    environment variable (MTLS_LISTEN=8080).
+    """
+    context.obj = options
+    if context.invoked_subcommand is None:
+        run_edge(options)
+
+
+@command.command("help", hidden=False)
+@click.argument("names", nargs=-1)
+@click.pass_context
+def show_help(context: click.Context, names: tuple[str, ...]) -> None:
+    """Show this text, or that of a command."""
+    target: click.Command = command
+    at = context.parent or context
+    for name in names:
+        found = target.get_command(at, name) if isinstance(target, click.Group) else None
+        if found is None:
+            raise click.UsageError(f"there is no command {' '.join(names)!r}")
+        at = click.Context(found, info_name=name, parent=at)
+        target = found
+    click.echo(target.get_help(at))
+
+
+command.add_command(click.Command("h", callback=show_help.callback, params=show_help.params, hidden=True))
+command.add_command(serve)
+command.add_command(demo)
+command.add_command(pki)
+command.add_command(lab)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 for a run that failed, 2 for wrong usage."""
+    try:
+        command.main(arguments, prog_name="mtls-ambassador", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        sys.exit(WRONG_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except ConfigurationError as error:
+        _complain(error)
+        sys.exit(WRONG_USAGE)
+    except Error as error:
+        _complain(error)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, and the interpreter must not try at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def _complain(error: Error) -> None:
+    click.echo(f"mtls-ambassador: {error}", err=True)

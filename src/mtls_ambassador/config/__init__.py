@@ -1,0 +1,1 @@
+"""What the user said: the settings, where they came from, and the key material they name."""

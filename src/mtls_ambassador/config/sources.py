@@ -1,0 +1,261 @@
+"""Where settings come from: defaults, a file, the environment, the command line; weakest first.
+
+The shell around the pure model: it reads the files, remembers where each value came from, and words the errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import lark
+import yaml
+from pydantic import ValidationError
+
+from mtls_ambassador.config.errors import ConfigurationError, Problem
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
+
+ENVIRONMENT_PREFIX = "MTLS_"
+KNOWN_KEYS = (*Settings.model_fields, *(f"{key}_file" for key in sorted(SECRET_KEYS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value as somebody gave it."""
+
+    value: object
+    origin: str
+    """Where: `config.yaml`, `environment MTLS_LISTEN`, `command line --listen`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings and what is odd about how they were given."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def load(
+    config_file: Path | None,
+    environment: Mapping[str, str],
+    command_line: Mapping[str, object],
+    *,
+    default_file: Path = Path("config.yaml"),
+) -> Loaded:
+    """Read all sources and check them together.
+
+    Args:
+        config_file: The file the user named (it must exist), or None: `default_file` if there is one.
+        environment: The process's environment; only `MTLS_*` is looked at, an empty value counts as not given.
+        command_line: Key to value, of the options that were given.
+        default_file: What is read when no file was named.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    if config_file is None and default_file.exists():
+        config_file = default_file
+    given: dict[str, Given] = {}
+    if config_file is not None:
+        _merge(given, _from_file(config_file))
+    from_environment, warnings = _from_environment(environment)
+    _merge(given, from_environment)
+    _merge(
+        given,
+        {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
+    )
+    _read_secret_files(given)
+    return Loaded(_validate(given), warnings)
+
+
+def _merge(weaker: dict[str, Given], stronger: Mapping[str, Given]) -> None:
+    """Let `stronger` override, where `x` and `x_file` are two ways to say one thing."""
+    for key in SECRET_KEYS:
+        both = [stronger[name] for name in (key, f"{key}_file") if name in stronger]
+        if len(both) == 2:
+            raise ConfigurationError(
+                (Problem(f"{key} and {key}_file ({both[0].origin})", "are both set", "Keep one of them."),)
+            )
+        if both:
+            weaker.pop(key, None)
+            weaker.pop(f"{key}_file", None)
+    weaker.update(stronger)
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Given], tuple[str, ...]]:
+    given: dict[str, Given] = {}
+    warnings: list[str] = []
+    for name, value in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or value == "":
+            continue
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key in KNOWN_KEYS:
+            given[key] = Given(value, f"environment {name}")
+        else:
+            # Not an error: Kubernetes puts MTLS_..._PORT of a service there, and people export their own names.
+            warnings.append(f"environment {name} is not a setting and is ignored{_nearest(key, 'environment')}")
+    return given, tuple(warnings)
+
+
+def _from_file(path: Path) -> dict[str, Given]:
+    parse = _PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise ConfigurationError(
+            (Problem(str(path), "has no known extension", "Name it .yaml, .yml, .toml, .json or .hcl."),)
+        )
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            (Problem(str(path), f"cannot be read: {error.strerror}", "Check the path given with --config."),)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError((Problem(str(path), "is not UTF-8 text", "Save it as UTF-8."),)) from error
+    except _SyntaxError as fault:
+        raise ConfigurationError(
+            (Problem(str(path), f"is not valid {path.suffix[1:].upper()}: {fault}", "Mend the syntax there."),)
+        ) from fault
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            (Problem(str(path), "is not a mapping of keys to values", "Write lines such as `listen: 8080`."),)
+        )
+    given: dict[str, Given] = {}
+    problems: list[Problem] = []
+    for raw_key, value in content.items():
+        key = str(raw_key).lower()  # the original read its keys without regard to case
+        if key not in KNOWN_KEYS:
+            hint = _nearest(key, "file").removeprefix("; ")
+            remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else "Remove it."
+            problems.append(Problem(f"{raw_key} ({path})", "is not a known key", remedy))
+        elif key in given:
+            problems.append(Problem(f"{raw_key} ({path})", "is given twice", "Keep one."))
+        elif value is not None:
+            given[key] = Given(value, str(path))
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    return given
+
+
+def _nearest(key: str, where: str) -> str:
+    matches = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.6)
+    if not matches:
+        return ""
+    name = f"{ENVIRONMENT_PREFIX}{matches[0].upper()}" if where == "environment" else matches[0]
+    return f"; did you mean {name}?"
+
+
+def _read_secret_files(given: dict[str, Given]) -> None:
+    for key in sorted(SECRET_KEYS):
+        entry = given.pop(f"{key}_file", None)
+        if entry is None:
+            continue
+        path = Path(str(entry.value))
+        try:
+            # One trailing newline is the editor's, not the secret's.
+            text = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigurationError(
+                (
+                    Problem(
+                        f"{key}_file ({entry.origin})",
+                        f"the file {path} cannot be read: {reason}",
+                        "Check the path, and that the user the edge runs as may read it.",
+                    ),
+                )
+            ) from error
+        given[key] = Given(text, f"{entry.origin}, file {path}")
+
+
+def _validate(given: Mapping[str, Given]) -> Settings:
+    values = {key: entry.value for key, entry in given.items()}
+    problems = [
+        Problem(f"{key} ({given[key].origin})", "is empty", "Write the secret into it, or leave it out.")
+        for key in sorted(SECRET_KEYS & values.keys())
+        if values[key] == ""
+    ]
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(tuple(_problem(detail, given) for detail in error.errors())) from None
+
+
+def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:
+    """Word one of pydantic's findings; a secret's value is never repeated."""
+    if not detail["loc"]:
+        key, what, remedy = str(detail["ctx"]["error"]).split("|")
+        return Problem(f"{key} ({given[key].origin})" if key in given else key, what, remedy)
+    key = str(detail["loc"][0])
+    description = f"{key}: {Settings.model_fields[key].description}"
+    if detail["type"] == "missing":
+        name = f"{ENVIRONMENT_PREFIX}{key.upper()}"
+        return Problem(key, "is not set", f"Set {name}, or {key} in the configuration file. {description}")
+    origin = given[key].origin if key in given else "default"
+    shown = "" if key in SECRET_KEYS else f"{given[key].value!r} " if key in given else ""
+    if detail["type"] == "value_error":
+        what, _, remedy = str(detail["ctx"]["error"]).partition("; ")
+        return Problem(
+            f"{key} ({origin})",
+            f"{shown}{what}",
+            f"{remedy[:1].upper()}{remedy[1:]}" if remedy else description,
+        )
+    return Problem(f"{key} ({origin})", f"{shown}is not right: {detail['msg']}", description)
+
+
+class _SyntaxError(Exception):
+    """A file that does not parse. Holds the place, never the text there, which might be a secret."""
+
+
+def _parse_yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
+        raise _SyntaxError(f"{place}: {(error.problem or 'syntax error').split(chr(10))[0]}") from None
+    except yaml.YAMLError:
+        raise _SyntaxError("it holds characters that YAML does not allow") from None
+
+
+def _parse_toml(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _SyntaxError(str(error)) from None
+
+
+def _parse_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _SyntaxError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+def _parse_hcl(text: str) -> object:
+    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True)
+    try:
+        return hcl2.loads(text, serialization_options=options)
+    except lark.exceptions.UnexpectedInput as error:
+        raise _SyntaxError(f"line {error.line}, column {error.column}") from None
+    except lark.exceptions.LarkError:
+        raise _SyntaxError("it does not parse") from None
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+    ".toml": _parse_toml,
+    ".json": _parse_json,
+    ".hcl": _parse_hcl,
+}

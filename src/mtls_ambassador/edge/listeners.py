@@ -1,0 +1,291 @@
+"""Where Envoy listens: for devices, with mutual TLS; and for the control plane, on a Unix socket. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtls_ambassador.edge import access_log, secrets
+from mtls_ambassador.edge.plan import EdgePlan
+from mtls_ambassador.edge.routes import edge_routes, egress_routes
+from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.wire import FAILURE_HEADER, LARGEST_AUTH_BODY
+
+Json = dict[str, Any]
+
+_TYPES = "type.googleapis.com"
+_HTTP = f"{_TYPES}/envoy.extensions.filters.http"
+_HCM = f"{_TYPES}/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+# Envoy's own list lacks P-521 and Ed25519, so such clients would send no certificate at all.
+_SIGNATURE_ALGORITHMS = [
+    "ecdsa_secp256r1_sha256",
+    "rsa_pss_rsae_sha256",
+    "rsa_pkcs1_sha256",
+    "ecdsa_secp384r1_sha384",
+    "rsa_pss_rsae_sha384",
+    "rsa_pkcs1_sha384",
+    "ecdsa_secp521r1_sha512",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha512",
+    "ed25519",
+]
+
+_SPOOFABLE_PREFIXES = ("x-edge-", "x-envoy-", "x-forwarded-", "x-men-rbac-")
+_SPOOFABLE_HEADERS = ("forwarded", "x-real-ip", "x-original-url", "x-rewrite-url")
+
+_REPLY_TEXTS = {
+    400: "bad request",
+    403: RefusalReason.CA_CERTIFICATE.value.public,
+    404: RefusalReason.PATH_NOT_ALLOWED.value.public,
+    408: "request timeout",
+    413: RefusalReason.BODY_TOO_LARGE.value.public,
+    426: "upgrade required",
+    431: "request headers too large",
+    503: "service unavailable",
+    504: "upstream timeout",
+}
+
+
+def edge_listener(plan: EdgePlan) -> Json:
+    """The device-facing listener: TLS with a required client certificate, then HTTP/1.0 and 1.1."""
+    address: Json = {"address": plan.listen_host, "port_value": plan.listen_port}
+    if plan.both_families:
+        address["ipv4_compat"] = True
+    return {
+        "name": "edge",
+        "address": {"socket_address": address},
+        "traffic_direction": "INBOUND",  # so that draining leaves the egress listener open
+        "per_connection_buffer_limit_bytes": 32768,
+        "access_log": [access_log.handshake_failures()],
+        "filter_chains": [
+            {
+                "transport_socket_connect_timeout": f"{plan.handshake_timeout:g}s",
+                "transport_socket": {
+                    "name": "envoy.transport_sockets.tls",
+                    "typed_config": _downstream_tls(plan),
+                },
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _edge_http(plan),
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def egress_listener(plan: EdgePlan) -> Json:
+    """The control plane's door to Mender: plain HTTP on a socket only this user may open."""
+    return {
+        "name": "egress",
+        "ignore_global_conn_limit": True,
+        "address": {"pipe": {"path": str(plan.paths.egress), "mode": 0o600}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": _HCM,
+                            "stat_prefix": "egress",
+                            "codec_type": "HTTP1",
+                            "server_header_transformation": "PASS_THROUGH",
+                            "generate_request_id": False,
+                            "route_config": egress_routes(plan),
+                            "local_reply_config": {"mappers": [_mark_egress_failure()]},
+                            "http_filters": [_router()],
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _downstream_tls(plan: EdgePlan) -> Json:
+    return {
+        "@type": f"{_TYPES}/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": True,
+        # No Mender client resumes sessions, and a resumed one would skip the check of the certificate's expiry.
+        "disable_stateless_session_resumption": True,
+        "disable_stateful_session_resumption": True,
+        "common_tls_context": {
+            "alpn_protocols": ["http/1.1"],
+            "tls_params": {
+                "tls_minimum_protocol_version": f"TLSv{plan.tls_min_version.replace('.', '_')}",
+                "tls_maximum_protocol_version": "TLSv1_3",
+                "ecdh_curves": ["X25519", "P-256", "P-384"],
+                "signature_algorithms": _SIGNATURE_ALGORITHMS,
+            },
+            "tls_certificate_sds_secret_configs": [_file_secret(secrets.SERVER, str(plan.paths.server_secret))],
+            "validation_context_sds_secret_config": _file_secret(secrets.DEVICE_TRUST, str(plan.paths.device_trust)),
+        },
+    }
+
+
+def _file_secret(name: str, path: str) -> Json:
+    return {
+        "name": name,
+        "sds_config": {
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "5s",
+            "path_config_source": {"path": path, "watched_directory": {"path": path.rpartition("/")[0]}},
+        },
+    }
+
+
+def _edge_http(plan: EdgePlan) -> Json:
+    return {
+        "@type": _HCM,
+        "stat_prefix": "edge",
+        "codec_type": "HTTP1",  # no Mender client speaks HTTP/2
+        "server_header_transformation": "PASS_THROUGH",
+        "use_remote_address": True,
+        "forward_client_cert_details": "SANITIZE",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "early_header_mutation_extensions": [_strip_spoofable_headers()],
+        "common_http_protocol_options": {
+            # The Go client keeps one connection and polls every half hour by default.
+            "idle_timeout": "1900s",
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "DROP_HEADER",
+        },
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "edge"},
+        "max_request_headers_kb": 60,
+        "request_headers_timeout": "30s",
+        "stream_idle_timeout": "300s",
+        "access_log": access_log.requests(plan.access_log),
+        "local_reply_config": {"mappers": _local_replies()},
+        "route_config": edge_routes(plan),
+        "http_filters": [
+            _peer_fingerprint(),
+            _not_devices(plan),
+            {
+                "name": "envoy.filters.http.buffer",
+                "disabled": True,  # the auth route alone turns it on
+                "typed_config": {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": LARGEST_AUTH_BODY},
+            },
+            _router(),
+        ],
+    }
+
+
+def _strip_spoofable_headers() -> Json:
+    """Remove what only a proxy may say, before anything looks at it."""
+    mutations: list[Json] = [
+        {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}} for prefix in _SPOOFABLE_PREFIXES
+    ]
+    mutations += [{"remove": header} for header in _SPOOFABLE_HEADERS]
+    return {
+        "name": "strip",
+        "typed_config": {
+            "@type": f"{_TYPES}/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": mutations,
+        },
+    }
+
+
+def _peer_fingerprint() -> Json:
+    """Remember whose certificate it is where a matcher can read it, and no upstream ever sees it."""
+    return {
+        "name": "peer",
+        "typed_config": {
+            "@type": f"{_HTTP}.set_filter_state.v3.Config",
+            "on_request_headers": [
+                {
+                    "object_key": "edge.peer",
+                    "factory_key": "envoy.string",
+                    "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_FINGERPRINT_256%"}},
+                }
+            ],
+        },
+    }
+
+
+def _not_devices(plan: EdgePlan) -> Json:
+    """Refuse certificates that Envoy trusts though they are no device's: the CA's and the edge's own."""
+    return {
+        "name": "not-devices",
+        "typed_config": {
+            "@type": f"{_HTTP}.rbac.v3.RBAC",
+            "matcher": {
+                "matcher_tree": {
+                    "input": {
+                        "name": "peer",
+                        "typed_config": {
+                            "@type": f"{_TYPES}/envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+                            "key": "edge.peer",
+                        },
+                    },
+                    "exact_match_map": {
+                        "map": {
+                            digest: _rbac_action(reason.label, "DENY")
+                            for digest, reason in sorted(plan.not_devices.items())
+                        }
+                    },
+                },
+                "on_no_match": _rbac_action("device", "ALLOW"),
+            },
+        },
+    }
+
+
+def _rbac_action(name: str, action: str) -> Json:
+    config = {"@type": f"{_TYPES}/envoy.config.rbac.v3.Action", "name": name, "action": action}
+    return {"action": {"name": name, "typed_config": config}}
+
+
+def _router() -> Json:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True},
+    }
+
+
+def _local_replies() -> list[Json]:
+    """Errors that Envoy answers itself look like Mender's own: `error` and `request_id`, and no detail of ours."""
+    replies: list[Json] = []
+    for status, text in _REPLY_TEXTS.items():
+        replies.append(_local_reply("EQ", status, text))
+    replies.append(_local_reply("GE", 400, "request refused"))
+    return replies
+
+
+def _local_reply(operator: str, status: int, text: str) -> Json:
+    return {
+        "filter": _status_filter(operator, status),
+        "body_format_override": {
+            "json_format": {"error": text, "request_id": "%REQ(X-REQUEST-ID)%"},
+            "content_type": "application/json; charset=utf-8",
+        },
+    }
+
+
+def _mark_egress_failure() -> Json:
+    """Tell the control plane an answer of Envoy's own from one of Mender's."""
+    return {
+        "filter": _status_filter("GE", 400),
+        "headers_to_add": [
+            {
+                "header": {
+                    "key": FAILURE_HEADER,
+                    "value": "%RESPONSE_CODE_DETAILS% %UPSTREAM_TRANSPORT_FAILURE_REASON%",
+                },
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+
+
+def _status_filter(operator: str, status: int) -> Json:
+    return {
+        "status_code_filter": {
+            "comparison": {
+                "op": operator,
+                "value": {"default_value": status, "runtime_key": f"mtls.local_reply_{operator.lower()}_{status}"},
+            }
+        }
+    }

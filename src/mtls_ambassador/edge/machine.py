@@ -1,0 +1,91 @@
+"""What this machine gives: file descriptors, processors, memory, address families, a free port."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from pathlib import Path
+
+from mtls_ambassador.config.values import ListenAddress
+from mtls_ambassador.edge.plan import Capacity
+from mtls_ambassador.serving import tcp_listener
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def raise_file_limit() -> int:
+    """Raise this process's soft limit of open files, which Envoy inherits, to the hard one; returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 1_000_000 if hard == resource.RLIM_INFINITY else hard
+
+
+def capacity(open_files: int) -> Capacity:
+    """How many devices fit: each connection may need one descriptor here and one upstream, and about 60 kB.
+
+    Args:
+        open_files: How many files a process may open.
+    """
+    connections = max(100, min(50_000, (open_files - 500) // 2))
+    heap = 256 * 2**20 + connections * 65536
+    limit = _number(_CGROUP / "memory.max")
+    if limit is not None:
+        heap = min(heap, limit * 7 // 10)
+    return Capacity(connections, heap)
+
+
+def processors() -> int:
+    """Whole processors this process may use: its affinity, and its cgroup's quota rounded up."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here, or no quota
+    return max(1, count)
+
+
+def has_ipv6() -> bool:
+    """Whether a socket can listen on every IPv6 address of this machine."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+class ReservedPort:
+    """The port to listen on, found free, and kept from others if the user left the choice to us.
+
+    Envoy listens with SO_REUSEPORT, so a second edge on the same port would not fail but share it: hence the look
+    beforehand.
+
+    Raises:
+        Error: the port is taken, or needs a privilege.
+    """
+
+    def __init__(self, address: ListenAddress, *, ipv6: bool) -> None:
+        host = address.host or ("::" if ipv6 else "0.0.0.0")  # noqa: S104
+        with tcp_listener(host, address.port) as probe:
+            self.port: int = probe.getsockname()[1]
+        self._held: socket.socket | None = None
+        if address.port == 0:
+            # Bound but not listening, it gets no connections; it only keeps the number ours while Envoy restarts.
+            self._held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._held.bind((host, self.port))
+
+    def close(self) -> None:
+        """Give the port back."""
+        if self._held is not None:
+            self._held.close()
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,106 @@
+"""Tells in our log what Envoy reports in its."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+import structlog
+
+from mtls_ambassador.edge.log_lines import HandshakeLine, RequestLine, parse
+from mtls_ambassador.edge.throttle import Throttle
+from mtls_ambassador.refusals import RefusalReason
+
+_log = structlog.get_logger()
+
+
+class Narrator:
+    """Puts Envoy's lines into words, one of ours for each, throttled where strangers cause them.
+
+    Args:
+        access_log: The setting of this name.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, access_log: Literal["all", "errors", "off"], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._all = access_log == "all"
+        self._clock = clock
+        self._handshakes = Throttle(burst=50, per_second=2)
+        self._refusals = Throttle(burst=50, per_second=2)
+
+    async def follow_output(self, lines: AsyncIterator[bytes]) -> None:
+        """Tell Envoy's access log lines until it ends."""
+        async for line in lines:
+            self.tell(line)
+        self._tell_held_back(self._handshakes.take())
+
+    async def follow_errors(self, lines: AsyncIterator[bytes], keep: list[str]) -> None:
+        """Tell Envoy's own log lines until it ends; the last fifty of them stay in `keep`."""
+        async for line in lines:
+            text = line.decode(errors="replace")
+            keep.append(text)
+            del keep[:-50]
+            level, _, rest = text.partition("\t")
+            component, _, message = rest.partition("\t")
+            if message and level in ("error", "critical"):
+                _log.error(f"envoy: {message}", component=component)
+            else:
+                _log.warning(f"envoy: {message or text}", component=component or None)
+
+    def tell(self, line: bytes) -> None:
+        """Tell one access log line."""
+        event = parse(line)
+        if isinstance(event, HandshakeLine):
+            held_back = self._handshakes.admit(self._clock())
+            if held_back is None:
+                return
+            self._tell_held_back(held_back)
+            _log.warning(
+                event.text,
+                reason=event.reason.label,
+                serial=event.peer.serial,
+                subject=event.peer.subject,
+                detail=event.detail,
+            )
+        elif isinstance(event, RequestLine):
+            self._tell_request(event)
+        elif line:
+            _log.warning("envoy printed a line that is no access log", line=line[:200].decode(errors="replace"))
+
+    def _tell_request(self, event: RequestLine) -> None:
+        if event.by_admission and not self._all:
+            return  # the admission service has told it, with the reason
+        where = {
+            "serial": event.peer.serial,
+            "subject": event.peer.subject,
+            "request_id": event.request_id,
+        }
+        reason = event.refusal
+        if reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
+            held_back = self._refusals.admit(self._clock())
+            if held_back is not None:
+                _log.warning(
+                    f"refused {event.peer.address}: {reason.value.log}",
+                    reason=reason.label,
+                    path=event.path,
+                    left_out=held_back or None,
+                    **where,
+                )
+            return
+        _log.info(
+            f"{event.method} {event.path} {event.status} from {event.peer.address}",
+            reason=reason.label if reason else None,
+            details=None if event.details == "via_upstream" else event.details,
+            upstream_failure=event.upstream_failure,
+            received=event.received,
+            sent=event.sent,
+            ms=event.milliseconds,
+            **where,
+        )
+
+    def _tell_held_back(self, count: int) -> None:
+        if count:
+            _log.warning(f"{count} more TLS handshake errors were left out of this log", left_out=count)

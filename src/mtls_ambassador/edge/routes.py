@@ -1,0 +1,189 @@
+"""Which request goes where. Routes never change while Envoy runs. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from mtls_ambassador.edge.clusters import ADMISSION, MENDER
+from mtls_ambassador.edge.plan import EdgePlan
+from mtls_ambassador.wire import (
+    ADDRESS_HEADER,
+    AUTH_PATH,
+    CERTIFICATE_HEADER,
+    LARGEST_AUTH_BODY,
+    REQUEST_ID_HEADER,
+)
+
+Json = dict[str, Any]
+
+CONNECT_PATH = "/api/devices/v1/deviceconnect/connect"
+STATUS_BODY = '{"status":"ok"}'
+
+AUTH_TIMEOUT = 60.0
+"""Seconds that an auth request may take, management calls included."""
+
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+
+
+def edge_routes(plan: EdgePlan) -> Json:
+    """The route table of the device-facing listener.
+
+    Two virtual hosts with the same routes differ in `X-Forwarded-Host`: a device that used a name our certificate
+    bears gets links with that very name and port; any other gets the certificate's first name.
+    """
+    domains = [domain for domain in map(_domain, plan.server_names) if domain]
+    hosts: list[Json] = []
+    if domains:
+        named = _virtual_host(plan, "named", domains, "%REQ(:AUTHORITY)%")
+        hosts.append(named)
+    first = next((d for d in domains if not d.startswith("*")), None)
+    hosts.append(_virtual_host(plan, "any", ["*"], first))
+    return {
+        "name": "edge",
+        "ignore_port_in_host_matching": True,
+        "virtual_hosts": hosts,
+        # Ours, not Mender's.
+        "request_headers_to_remove": ["x-request-id", "x-envoy-external-address", "x-envoy-internal"],
+    }
+
+
+def egress_routes(plan: EdgePlan) -> Json:
+    """The route table of the control plane's own door to Mender."""
+    return {
+        "name": "egress",
+        "virtual_hosts": [
+            {
+                "name": "mender",
+                "domains": ["*"],
+                "routes": [
+                    {
+                        "match": {"prefix": "/"},
+                        "route": {
+                            "cluster": MENDER,
+                            "timeout": "30s",
+                            "host_rewrite_literal": plan.backend.authority,
+                        },
+                    }
+                ],
+            }
+        ],
+        "request_headers_to_remove": ["x-envoy-internal", "x-request-id"],
+    }
+
+
+def _domain(name: str) -> str | None:
+    """A certificate's name as Envoy writes a virtual host's domain; None for what is no host name."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name.lower() if _HOST_NAME.fullmatch(name) else None
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _virtual_host(plan: EdgePlan, name: str, domains: list[str], forwarded_host: str | None) -> Json:
+    host: Json = {"name": name, "domains": sorted(set(domains)), "routes": _device_routes(plan)}
+    if forwarded_host is not None:
+        host["request_headers_to_add"] = [_set_header("x-forwarded-host", forwarded_host)]
+    return host
+
+
+def _device_routes(plan: EdgePlan) -> list[Json]:
+    return [
+        # Twice encoded, or `..` with a parameter: harmless to Envoy, but perhaps not to what reads the path after it.
+        {
+            "match": {"safe_regex": {"regex": r"(?i).*(%(25|00|2e|2f|5c)|/\.\.?;).*"}},
+            "direct_response": {"status": 400},
+        },
+        _status_route(),
+        _auth_route(),
+        # Mender's entry proxy asks no token under /api/devices/v*/authentication: nothing else of it is reachable.
+        {
+            "match": {"safe_regex": {"regex": "(?i)^/api/devices/[^/]+/authentication.*"}},
+            "direct_response": {"status": 404},
+        },
+        *([_connect_route(plan)] if any(CONNECT_PATH.startswith(prefix) for prefix in plan.allowed_paths) else []),
+        *(_passing_route(plan, prefix) for prefix in plan.allowed_paths),
+        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+    ]
+
+
+def _status_route() -> Json:
+    return {
+        "match": {
+            "path": "/status",
+            "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+        },
+        "direct_response": {"status": 200, "body": {"inline_string": STATUS_BODY}},
+        "response_headers_to_add": [_set_header("content-type", "application/json")],
+    }
+
+
+def _auth_route() -> Json:
+    """The one route that Python answers, and the only one that is told the certificate."""
+    return {
+        "match": {"path": AUTH_PATH},
+        "route": {
+            "cluster": ADMISSION,
+            "timeout": f"{AUTH_TIMEOUT:.0f}s",
+            # This timer also runs while the service thinks: it must not end before the timeout.
+            "idle_timeout": f"{AUTH_TIMEOUT + 5:.0f}s",
+            "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 1},
+        },
+        "request_headers_to_add": [
+            _set_header(CERTIFICATE_HEADER, "%DOWNSTREAM_PEER_CERT%"),
+            _set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS%"),
+            _request_id(),
+        ],
+        "typed_per_filter_config": {
+            "envoy.filters.http.buffer": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+                "buffer": {"max_request_bytes": LARGEST_AUTH_BODY},
+            }
+        },
+    }
+
+
+def _connect_route(plan: EdgePlan) -> Json:
+    """mender-connect's WebSocket: idle for up to an hour, pings every minute keep it."""
+    return {
+        "match": {
+            "path": CONNECT_PATH,
+            "headers": [{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}],
+        },
+        "route": {
+            "cluster": MENDER,
+            "timeout": "0s",
+            "idle_timeout": "3600s",
+            "host_rewrite_literal": plan.backend.authority,
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+        },
+        "request_headers_to_add": [_request_id()],
+    }
+
+
+def _passing_route(plan: EdgePlan, prefix: str) -> Json:
+    return {
+        "match": {"prefix": prefix},
+        "route": {
+            "cluster": MENDER,
+            "timeout": "0s",
+            "idle_timeout": "300s",
+            "host_rewrite_literal": plan.backend.authority,
+            "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 1},
+        },
+        "request_headers_to_add": [_request_id()],
+    }
+
+
+def _request_id() -> Json:
+    """Let Mender's own log lines be matched with ours; a device's own value stays."""
+    return {
+        "header": {"key": REQUEST_ID_HEADER, "value": "%REQ(X-REQUEST-ID)%"},
+        "append_action": "ADD_IF_ABSENT",
+    }
+
+
+def _set_header(name: str, value: str) -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -1,0 +1,206 @@
+"""Keeps one Envoy running: starts it, waits until it serves, starts it again when it dies, drains it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import structlog
+
+from mtls_ambassador.edge.admin import EnvoyAdmin
+from mtls_ambassador.edge.binary import EnvoyBinary
+from mtls_ambassador.edge.errors import EdgeError
+from mtls_ambassador.edge.narrator import Narrator
+from mtls_ambassador.edge.plan import EdgePlan
+from mtls_ambassador.edge.process import EnvoyProcess
+
+_log = structlog.get_logger()
+
+_START_TIMEOUT = 60.0
+_STARTS_BEFORE_GIVING_UP = 5
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 10.0
+_STEADY = 60.0
+"""Seconds of service after which an earlier death counts no more."""
+
+
+class State(StrEnum):
+    """What Envoy is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Supervisor:
+    """Envoy for the time of an `async with`; it serves when the block is entered.
+
+    Args:
+        binary: The program.
+        plan: What was rendered for it; the files are there already.
+        concurrency: Worker threads.
+
+    Attributes:
+        state: What Envoy is doing.
+        restarts: How often it was started again.
+        failed: Done with an EdgeError when it cannot be kept running.
+    """
+
+    def __init__(self, binary: EnvoyBinary, plan: EdgePlan, *, concurrency: int) -> None:
+        self._binary = binary
+        self._plan = plan
+        self._concurrency = concurrency
+        self._narrator = Narrator(plan.access_log)
+        self._admin = EnvoyAdmin(plan.paths)
+        self._process: EnvoyProcess | None = None
+        self._followers: list[asyncio.Task[None]] = []
+        self._last_words: list[str] = []
+        self._watcher: asyncio.Task[None] | None = None
+        self.state = State.STARTING
+        self.restarts = 0
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        """Start Envoy and wait until it serves.
+
+        Raises:
+            EdgeError: it cannot start; the text has its last words.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._kill()
+            raise
+        self._watcher = asyncio.create_task(self._watch(), name="envoy-watcher")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await self._kill()
+        self.failed.cancel()
+        self.state = State.STOPPED
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the running process."""
+        return self._process.pid if self._process else None
+
+    async def drain(self, grace: float, enough: Callable[[], Awaitable[object]]) -> None:
+        """Accept nothing more, let what is in progress finish, and return when it has or time is up.
+
+        Args:
+            grace: Seconds that open connections get.
+            enough: Awaited beside it; when it returns, so does this (a second signal, say).
+        """
+        if self.state is not State.READY:
+            return
+        self.state = State.DRAINING
+        impatient = asyncio.ensure_future(enough())
+        try:
+            async with asyncio.timeout(grace):
+                await self._admin.stop_accepting()
+                while not impatient.done():
+                    connections = await self._admin.active_connections()
+                    if connections == 0:
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            _log.info("connections were still open at the end of shutdown_grace and are cut", grace=grace)
+        except (aiohttp.ClientError, OSError) as error:
+            _log.warning("envoy could not be asked to drain", exc_info=error)
+        finally:
+            impatient.cancel()
+
+    async def _start(self) -> None:
+        self._last_words = []
+        process = EnvoyProcess.start(self._binary, self._plan.paths, concurrency=self._concurrency)
+        self._process = process
+        self._followers = [
+            asyncio.create_task(self._narrator.follow_output(process.output()), name="envoy-access-log"),
+            asyncio.create_task(self._narrator.follow_errors(process.errors(), self._last_words), name="envoy-log"),
+        ]
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT
+        while not await self._admin.ready():
+            if process.exit_status is not None:
+                await asyncio.wait(self._followers, timeout=2)
+                raise EdgeError(
+                    f"Envoy ended while starting ({_told(process.exit_status)}): {self._reason()}",
+                    "If the reason names a port or file, mend that; else run with debug_log and report it.",
+                )
+            if asyncio.get_running_loop().time() > deadline:
+                raise EdgeError(f"Envoy was not ready after {_START_TIMEOUT:.0f} s", "See its log lines above.")
+            await asyncio.sleep(0.02)
+        self.state = State.READY
+
+    async def _watch(self) -> None:
+        """Start it again whenever it ends, a little later each time, until it cannot be started any more."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            process = self._process
+            if process is None:
+                return
+            since = loop.time()
+            status = await process.wait()
+            if self.state in (State.DRAINING, State.STOPPED):
+                return
+            self.state = State.RESTARTING
+            if loop.time() - since > _STEADY:
+                failures = 0
+            _log.error(f"envoy ended unexpectedly ({_told(status)}) and is started again", restarts=self.restarts + 1)
+            while True:
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures) if failures else 0.0
+                await asyncio.sleep(pause)
+                failures += 1
+                self.restarts += 1
+                try:
+                    await self._kill()
+                    await self._start()
+                except EdgeError as error:
+                    _log.error(str(error), attempt=failures)
+                    if failures >= _STARTS_BEFORE_GIVING_UP:
+                        self.failed.set_exception(
+                            EdgeError(f"Envoy could not be kept running: {error.what}", error.remedy)
+                        )
+                        return
+                else:
+                    _log.info("envoy serves again", pid=self.pid)
+                    break
+
+    async def _kill(self) -> None:
+        if self._process is None:
+            return
+        self._process.send(signal.SIGTERM)  # at once, but it writes its last log lines
+        try:
+            await asyncio.wait_for(self._process.wait(), timeout=2)
+        except TimeoutError:
+            self._process.send(signal.SIGKILL)
+            await self._process.wait()
+        for follower in self._followers:
+            # What it said before it ended is still told; a pipe that somebody else holds open is not waited for.
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(follower, timeout=1)
+        self._process = None
+
+    def _reason(self) -> str:
+        """The line that says why, out of Envoy's last words."""
+        errors = [line for line in self._last_words if line.startswith(("critical", "error"))]
+        line = (errors or self._last_words or ["it said nothing"])[-1]
+        return line.split("\t")[-1]
+
+
+def _told(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,0 +1,1 @@
+"""An embedded Mender Server and simulated devices, for evaluation and tests."""

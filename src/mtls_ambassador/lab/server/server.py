@@ -1,0 +1,216 @@
+"""The embedded Mender Server as an object: started, looked into, operated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from starlette.types import ASGIApp
+
+from mtls_ambassador.errors import Error
+from mtls_ambassador.lab.server.app import build_app
+from mtls_ambassador.lab.server.configuration_store import ConfigurationStore
+from mtls_ambassador.lab.server.database import Database
+from mtls_ambassador.lab.server.devauth import Devauth
+from mtls_ambassador.lab.server.devauth_store import DevauthStore
+from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
+from mtls_ambassador.lab.server.gate import Gate
+from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
+from mtls_ambassador.lab.server.inventory_store import InventoryStore
+from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice
+from mtls_ambassador.lab.server.routes_devauth import devauth_routes
+from mtls_ambassador.lab.server.routes_devices import deployments_routes, deviceconfig_routes
+from mtls_ambassador.lab.server.routes_inventory import inventory_routes
+from mtls_ambassador.lab.server.routes_useradm import useradm_routes
+from mtls_ambassador.lab.server.settings import LabSettings, Role, Switches
+from mtls_ambassador.lab.server.tokens import Signer
+from mtls_ambassador.lab.server.useradm import Useradm
+from mtls_ambassador.lab.server.useradm_store import UseradmStore
+from mtls_ambassador.serving import HttpServer, tcp_listener
+
+_CALLS_KEPT = 10_000
+
+
+class LabServer:
+    """An embedded Mender Server, for the time of an `async with`. All methods belong into the same event loop.
+
+    Args:
+        settings: What it is like.
+        host: Address to listen on.
+        port: TCP port, 0 for any free one.
+        tls: Certificate chain and private key, PEM files; None for plain HTTP.
+        clock: Seconds since the epoch.
+
+    Raises:
+        Error: on entering, when the database or the port cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: LabSettings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: tuple[Path, Path] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not settings.password:
+            raise Error("the embedded Mender Server has no password", "Give its user one.")
+        self._settings = settings
+        self._address = (host, port)
+        self._tls = tls
+        self._clock = clock
+        self._switches = Switches.of(settings)
+        self._faults = Faults(settings.faults)
+        self._calls: deque[LabCall] = deque(maxlen=_CALLS_KEPT)
+        self._removals: list[asyncio.TimerHandle] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            database = Database(self._settings.db)
+            stack.callback(database.close)
+            app = self._assemble(database)
+            stack.callback(self._cancel_removals)
+            for device_id in self._devauth.store.decommissioning():
+                self._remove_later(device_id)
+            listener = tcp_listener(*self._address)
+            self.port: int = listener.getsockname()[1]
+            await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port, without a slash at the end."""
+        host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The injected faults, each with what is left of its count; assign a tuple to replace them."""
+        return self._faults.rules
+
+    @faults.setter
+    def faults(self, rules: Sequence[Fault]) -> None:
+        self._faults = Faults(tuple(rules))
+
+    def calls(self) -> tuple[LabCall, ...]:
+        """The answered requests, oldest first (the last 10 000)."""
+        return tuple(self._calls)
+
+    def devices(self) -> list[LabDevice]:
+        """All devices, sorted by status, then id."""
+        return [self._shown(device) for device in self._devauth.store.devices()]
+
+    def set_status(self, device_id: str, auth_set_id: str, status: str) -> None:
+        """Change an auth set, as an operator does.
+
+        Raises:
+            Refusal: where the API would answer 400, 404, 422 or 500.
+        """
+        self._devauth.set_status(device_id, auth_set_id, status)
+
+    def decommission(self, device_id: str) -> None:
+        """Decommission a device, as an operator does.
+
+        Raises:
+            Refusal: 404.
+        """
+        self._devauth.decommission(device_id)
+
+    def revoke_user_sessions(self) -> None:
+        """End all sessions of the user; personal access tokens stay."""
+        self._useradm.revoke_sessions()
+
+    def change_password(self, new: str) -> None:
+        """Change the user's password; all his tokens end."""
+        self._useradm.change_password(new)
+
+    def create_token(self, name: str, expires_in: int = 0) -> str:
+        """A personal access token of the user; it is good for `expires_in` seconds, 0: for ever.
+
+        Raises:
+            Refusal: where the API would answer 400, 409 or 422.
+        """
+        return self._useradm.create_token(name, expires_in)
+
+    def set_role(self, role: Role) -> None:
+        """Change what the user may do."""
+        self._switches.role = role
+
+    def set_max_devices(self, limit: int | None) -> None:
+        """Change the limit of accepted devices; None: unlimited."""
+        self._switches.max_devices = limit
+
+    def _assemble(self, database: Database) -> ASGIApp:
+        signer = Signer(database.meta("signing_key"))
+        database.set_meta("signing_key", signer.pem())
+        self._inventory = Inventory(InventoryStore(database), self._clock)
+        self._devauth = Devauth(
+            store=DevauthStore(database),
+            inventory=self._inventory,
+            switches=self._switches,
+            signer=signer,
+            token_lifetime=self._settings.device_token_lifetime,
+            remove_later=self._remove_later,
+            clock=self._clock,
+        )
+        self._useradm = Useradm(UseradmStore(database), self._settings, self._switches, signer, self._clock)
+        services = build_app(
+            [
+                *devauth_routes(self._devauth),
+                *useradm_routes(self._useradm),
+                *inventory_routes(self._inventory),
+                *deployments_routes(),
+                *deviceconfig_routes(ConfigurationStore(database)),
+            ],
+            request_size_limit=self._settings.request_size_limit,
+        )
+        return Gate(
+            services,
+            devauth=self._devauth,
+            useradm=self._useradm,
+            switches=self._switches,
+            fault=self._next_fault,
+            record=self._calls.append,
+        )
+
+    def _next_fault(self, method: str, path: str) -> Effect:
+        self._faults, effect = self._faults.apply(method, path)
+        return effect
+
+    def _remove_later(self, device_id: str) -> None:
+        delay = self._settings.decommission_delay
+        if delay <= 0:
+            self._devauth.remove(device_id)
+        else:
+            self._removals.append(asyncio.get_running_loop().call_later(delay, self._devauth.remove, device_id))
+
+    def _cancel_removals(self) -> None:
+        for removal in self._removals:
+            removal.cancel()
+
+    def _shown(self, device: Device) -> LabDevice:
+        sets = self._devauth.store.sets_of(device.id)
+        reported = self._inventory.store.attributes(device.id)
+        return LabDevice(
+            id=device.id,
+            identity=json.loads(device.identity) or {},
+            status=device.status,
+            auth_sets=tuple(LabAuthSet(item.id, item.pubkey, item.status) for item in sets),
+            inventory={item.name: item.value for item in reported if item.scope == INVENTORY},
+            decommissioning=device.decommissioning,
+        )

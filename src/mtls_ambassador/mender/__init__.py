@@ -1,0 +1,1 @@
+"""A client of Mender's APIs, through the edge's one door to the upstream."""

@@ -1,0 +1,235 @@
+"""Mender's management API, as far as admission needs it. `force` is never sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from multidict import CIMultiDict
+
+from mtls_ambassador.mender.egress import Answer, Egress
+from mtls_ambassador.mender.errors import (
+    DeviceLimitReached,
+    ManagementForbidden,
+    ManagementUnavailable,
+    StateChanged,
+    UpstreamUnavailable,
+)
+from mtls_ambassador.mender.session import Session
+
+_DEVICES = "/api/management/v2/devauth/devices"
+_TIMEOUT = 8.0
+_CALLS_AT_ONCE = 32
+_IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+class AuthSetStatus(StrEnum):
+    """The states of an auth set."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    PREAUTHORIZED = "preauthorized"
+    UNKNOWN = "unknown"
+    """A state this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSet:
+    """One key of a device, as Mender knows it."""
+
+    id: str
+    public_key_pem: str
+    status: AuthSetStatus
+
+
+@dataclass(frozen=True, slots=True)
+class MenderDevice:
+    """A device, as Mender knows it."""
+
+    id: str
+    decommissioning: bool
+    auth_sets: tuple[AuthSet, ...]
+
+
+class Management:
+    """Calls of the management API, bounded in number and time.
+
+    Every call raises ManagementUnavailable when the API is down, slow, too busy or does not accept our credentials, and
+    ManagementForbidden on 403.
+
+    Args:
+        egress: The way to Mender.
+        session: Gives the token.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, egress: Egress, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+        self._egress = egress
+        self._clock = clock
+        self.session = session
+        """Gives the token; its status is what readiness shows."""
+        self._places = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._not_before = 0.0
+        self.calls = 0
+
+    async def preauthorise(self, identity: Mapping[str, Any], public_key_pem: str, request_id: str) -> str | None:
+        """Preauthorise a key for an identity that Mender does not know yet (`POST …/devauth/devices`, no `force`).
+
+        Returns:
+            None: done (201). Else the id of the device that has this identity already (409).
+        """
+        body = {"identity_data": identity, "pubkey": public_key_pem}
+        answer = await self._call("POST", _DEVICES, request_id, body)
+        if answer.status == 201:
+            return None
+        if answer.status == 409:
+            return _identifier(_object(answer).get("id"))
+        raise _unexpected(answer, "preauthorise")
+
+    async def device(self, device_id: str, request_id: str) -> MenderDevice | None:
+        """A device with its auth sets (`GET …/devauth/devices/{id}`); None if there is none of that id."""
+        answer = await self._call("GET", f"{_DEVICES}/{device_id}", request_id)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise _unexpected(answer, "read a device")
+        return read_device(_object(answer))
+
+    async def accept(self, device_id: str, auth_set_id: str, request_id: str) -> None:
+        """Accept an auth set (`PUT …/status`).
+
+        Raises:
+            DeviceLimitReached: Mender's limit of accepted devices is reached.
+            StateChanged: the set is gone, or in a state from which it cannot be accepted.
+        """
+        path = f"{_DEVICES}/{device_id}/auth/{auth_set_id}/status"
+        answer = await self._call("PUT", path, request_id, {"status": "accepted"})
+        if answer.status == 204:
+            return
+        if answer.status == 422:
+            raise DeviceLimitReached("Mender's limit of accepted devices is reached", "Raise it, or remove devices.")
+        if answer.status in (400, 404):
+            raise StateChanged(f"Mender answered {answer.status} when the auth set was accepted")
+        raise _unexpected(answer, "accept an auth set")
+
+    async def probe(self) -> None:
+        """Ask for something small, to learn whether the API would help; a role that may not read it is no failure."""
+        with contextlib.suppress(ManagementForbidden):
+            await self._call("GET", f"{_DEVICES}/count?status=accepted", str(uuid.uuid4()))
+
+    async def _call(self, method: str, path: str, request_id: str, body: Mapping[str, Any] | None = None) -> Answer:
+        left = self._not_before - self._clock()
+        if left > 0:
+            raise ManagementUnavailable("Mender asked us to wait (429)", label="busy", retry_after=left)
+        try:
+            async with asyncio.timeout(_TIMEOUT), self._places:
+                answer = await self._authorised(method, path, request_id, body)
+        except TimeoutError as error:
+            raise ManagementUnavailable(
+                f"Mender's management API did not answer within {_TIMEOUT:g} s", label="slow", retry_after=30
+            ) from error
+        except UpstreamUnavailable as error:
+            raise ManagementUnavailable(error.what, error.remedy, label="unreachable", retry_after=30) from error
+        if answer.status == 429:
+            pause = answer.retry_after or 5.0
+            self._not_before = self._clock() + pause
+            raise ManagementUnavailable("Mender's management API is too busy (429)", label="busy", retry_after=pause)
+        if answer.status >= 500:
+            raise _unexpected(answer, f"{method} {path}")
+        self.session.accept()
+        if answer.status == 403:
+            raise ManagementForbidden(
+                f"the role of the management user does not allow {method} on devices",
+                "Give it a role that may read and manage devices.",
+            )
+        return answer
+
+    async def _authorised(self, method: str, path: str, request_id: str, body: Mapping[str, Any] | None) -> Answer:
+        """Send it; on 401 once more with a new session: the old one may have expired or been evicted."""
+        content = json.dumps(body, ensure_ascii=False).encode() if body is not None else b""
+        for last in (False, True):
+            token = await self.session.token()
+            headers = CIMultiDict({"Authorization": f"Bearer {token}", "X-MEN-RequestID": request_id})
+            if content:
+                headers["Content-Type"] = "application/json"
+            self.calls += 1
+            answer = await self._egress.request(method, path, headers=headers, body=content, within=_TIMEOUT)
+            if answer.status != 401:
+                return answer
+            self.session.refuse(token)
+            if last:
+                break
+        raise ManagementUnavailable(
+            "Mender does not accept our session, though it was just opened",
+            "Check the management user's rights in Mender.",
+            label="credentials_refused",
+            retry_after=60,
+        )
+
+
+def read_device(content: Mapping[str, Any]) -> MenderDevice:
+    """Read Mender's Device object (management API v2).
+
+    Raises:
+        ManagementUnavailable: it has not the shape of one.
+    """
+    device_id = _identifier(content.get("id"))
+    sets = content.get("auth_sets") or []
+    if not isinstance(sets, list) or not all(isinstance(item, dict) for item in sets):
+        raise _malformed()
+    known = set(AuthSetStatus)
+    return MenderDevice(
+        device_id,
+        content.get("decommissioning") is True,
+        tuple(
+            AuthSet(
+                _identifier(item.get("id")),
+                str(item.get("pubkey")),
+                AuthSetStatus(item["status"]) if item.get("status") in known else AuthSetStatus.UNKNOWN,
+            )
+            for item in sets
+        ),
+    )
+
+
+def _identifier(value: object) -> str:
+    """An id fit to stand in a path."""
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        raise _malformed()
+    return value
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    try:
+        content = json.loads(answer.body)
+    except ValueError as error:
+        raise _malformed() from error
+    if not isinstance(content, dict):
+        raise _malformed()
+    return content
+
+
+def _malformed() -> ManagementUnavailable:
+    return ManagementUnavailable(
+        "Mender's management API gave an answer that is not in its form",
+        "Check that mender_backend is a Mender Server.",
+        label="error",
+        retry_after=30,
+    )
+
+
+def _unexpected(answer: Answer, what: str) -> ManagementUnavailable:
+    return ManagementUnavailable(
+        f"Mender's management API answered {answer.status} ({what})",
+        label="error",
+        retry_after=answer.retry_after or 30.0,
+    )

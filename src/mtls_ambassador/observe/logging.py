@@ -1,0 +1,86 @@
+"""Log lines: one event a line, text or JSON, on stderr; what a device sent can never break a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+
+def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | None = None) -> None:
+    """Set up logging for this process; may be called again.
+
+    Args:
+        form: `text` for people, `json` for machines.
+        debug: Log in detail and with tracebacks. It raises our own level only, never Envoy's or a library's, whose
+            debug lines hold tokens.
+        stream: Where to write; None: stderr.
+    """
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _Traceback(shown=debug),
+            structlog.processors.JSONRenderer() if form == "json" else _render_text,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Forward()]
+    root.setLevel(logging.WARNING)
+
+
+class _Forward(logging.Handler):
+    """Lets libraries' warnings and errors come out as our lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage().split("\n")[0], logger=record.name, exc_info=record.exc_info
+        )
+
+
+class _Traceback:
+    """Turns an exception into one field; its traceback only where the user asked for detail."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        info = event.pop("exc_info", None)
+        error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+        if isinstance(error, BaseException):
+            event["error"] = f"{type(error).__name__}: {error}"
+            if self._shown:
+                event["traceback"] = "".join(traceback.format_exception(error))
+        return event
+
+
+def _render_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    fields = dict(event)
+    time, level, message = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")
+    shown_traceback = fields.pop("traceback", "")
+    line = f"{time[:23]}Z {level:<7} {_one_line(str(message))}{_pairs(fields)}"
+    return f"{line}\n{shown_traceback.rstrip()}" if shown_traceback else line
+
+
+def _pairs(fields: Mapping[str, Any]) -> str:
+    return "".join(f" {key}={_value(value)}" for key, value in fields.items() if value is not None)
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    plain = text and text.isprintable() and not any(character in text for character in ' "=')
+    if plain:
+        return text
+    return f"'{text}'" if text.isprintable() and not any(c in text for c in "'\\") else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)[1:-1]

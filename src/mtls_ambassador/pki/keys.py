@@ -1,0 +1,111 @@
+"""Private keys: kinds, generation, PEM files, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from mtls_ambassador.errors import Error
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+_LARGEST_KEY_FILE = 1 << 20  # bytes; a device node or a disk image given by mistake is not read to its end
+_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
+
+
+class KeyFileError(Error):
+    """A private key file is missing, unreadable or holds no key that the edge can use."""
+
+
+class KeyKind(StrEnum):
+    """The kinds of keys that are generated; the edge proxy verifies all of them."""
+
+    P256 = "p256"
+    P384 = "p384"
+    P521 = "p521"
+    RSA3072 = "rsa3072"
+    RSA4096 = "rsa4096"
+    ED25519 = "ed25519"
+
+
+_CURVES: dict[KeyKind, ec.EllipticCurve] = {
+    KeyKind.P256: ec.SECP256R1(),
+    KeyKind.P384: ec.SECP384R1(),
+    KeyKind.P521: ec.SECP521R1(),
+}
+_CURVE_NAMES = {curve.name for curve in _CURVES.values()}
+
+
+def generate(kind: KeyKind = KeyKind.P256) -> PrivateKey:
+    """A new private key from the operating system's random source."""
+    match kind:
+        case KeyKind.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case KeyKind.RSA3072 | KeyKind.RSA4096:
+            return rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa")))
+        case _:
+            return ec.generate_private_key(_CURVES[kind])
+
+
+def private_pem(key: PrivateKey) -> bytes:
+    """The key as unencrypted PKCS #8 PEM (RFC 5958), which openssl and every Mender client read."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """The private key in a PEM file: PKCS #8, or openssl's `EC PRIVATE KEY` and `RSA PRIVATE KEY`.
+
+    Other blocks around it, such as `EC PARAMETERS` from `openssl ecparam` without -noout, are passed over.
+
+    Raises:
+        KeyFileError: the file is missing or unreadable, holds no key, an encrypted one, or one of a kind that the edge
+            proxy cannot verify.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_KEY_FILE)
+    except OSError as error:
+        raise KeyFileError(
+            f"cannot read the private key {path}: {error.strerror}", "See that it exists and this user may read it."
+        ) from error
+    block = _PRIVATE_KEY.search(data)
+    if block is None:
+        raise KeyFileError(f"{path} holds no private key in PEM form", f"Look at it with: openssl pkey -in {path}")
+    try:
+        key = load_pem_private_key(block.group(0) + b"\n", password=None)
+    except TypeError as error:  # how cryptography says "encrypted"
+        raise KeyFileError(
+            f"the private key {path} is encrypted",
+            f"Write an unencrypted copy, for this user alone: (umask 077; openssl pkey -in {path} -out plain.key)",
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(
+            f"the private key {path} is damaged or of an unknown kind", f"Look at it with: openssl pkey -in {path}"
+        ) from error
+    if not isinstance(key, PrivateKey) or (
+        isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVE_NAMES
+    ):
+        raise KeyFileError(
+            f"the private key {path} is of a kind that the edge proxy cannot verify",
+            "Use P-256, P-384, P-521, RSA or Ed25519.",
+        )
+    return key
+
+
+def public_fingerprint(key: PrivateKey | PublicKey) -> str:
+    """The SHA-256 of the public key's SubjectPublicKeyInfo DER (RFC 5280 section 4.1.2.7), lowercase hex."""
+    public = key.public_key() if isinstance(key, PrivateKey) else key
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

@@ -1,0 +1,269 @@
+"""What a simulated device sends is what the real Go client sends, and what Mender verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer, unused_port
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
+
+from mtls_ambassador.lab.device import (
+    AUTH_REQUESTS,
+    INVENTORY,
+    NEXT_V1,
+    NEXT_V2,
+    DeviceError,
+    PrivateKey,
+    PublicKey,
+    RefusedError,
+    SignedRequest,
+    SimulatedDevice,
+    UnreachableError,
+    auth_request,
+    load_key,
+)
+
+MAC = {"mac": "52:54:00:12:34:56"}
+KEYS: dict[str, PrivateKey] = {
+    "rsa": rsa.generate_private_key(65537, 2048),
+    "p224": ec.generate_private_key(ec.SECP224R1()),
+    "p256": ec.generate_private_key(ec.SECP256R1()),
+    "p384": ec.generate_private_key(ec.SECP384R1()),
+    "p521": ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate(),
+}
+P256 = KEYS["p256"]
+
+
+def verify(key: PublicKey, request: SignedRequest) -> None:
+    signature = base64.b64decode(request.headers["X-MEN-Signature"], validate=True)
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, request.body, padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, request.body, ec.ECDSA(hashes.SHA256()))
+    else:
+        key.verify(signature, request.body)
+
+
+def write_key(path: Path, key: PrivateKey | dsa.DSAPrivateKey, password: bytes | None = None) -> Path:
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+class TestAuthRequest:
+    @pytest.mark.parametrize("kind", KEYS)
+    def test_is_signed_as_mender_verifies(self, kind: str) -> None:
+        request = auth_request(KEYS[kind], MAC)
+        public = serialization.load_pem_public_key(json.loads(request.body)["pubkey"].encode())
+        assert public == KEYS[kind].public_key()
+        verify(KEYS[kind].public_key(), request)
+        with pytest.raises(InvalidSignature):
+            verify(KEYS[kind].public_key(), replace(request, body=request.body.rstrip(b"\n")))
+
+    def test_has_the_go_clients_bytes(self) -> None:
+        body = auth_request(P256, MAC, "TT").body.decode()
+        head, pem = body.split('"pubkey":')
+        assert head == r'{"id_data":"{\"mac\":\"52:54:00:12:34:56\"}","tenant_token":"TT",'
+        assert pem.startswith(r'"-----BEGIN PUBLIC KEY-----\nMFkw')
+        assert pem.endswith('\\n-----END PUBLIC KEY-----\\n"}\n')
+
+    def test_sorts_and_escapes_identity_as_go_does(self) -> None:
+        body = auth_request(P256, {"z": "a<b>&", "a": ["ü", "\u2028"]}).body.decode()
+        assert body.startswith(r'{"id_data":"{\"a\":[\"ü\",\"\\u2028\"],\"z\":\"a\\u003cb\\u003e\\u0026\"}",')
+
+    def test_always_has_the_tenant_token_field_and_a_bearer(self) -> None:
+        assert json.loads(auth_request(P256, MAC).body)["tenant_token"] == ""
+        assert auth_request(P256, MAC).headers["Authorization"] == "Bearer "
+        headers = auth_request(P256, MAC, "TT").headers
+        assert headers["Authorization"] == "Bearer TT"
+        assert headers["Content-Type"] == "application/json"
+
+    def test_takes_another_key_for_the_body(self) -> None:
+        other = KEYS["rsa"].public_key()
+        request = auth_request(P256, MAC, body_key=other)
+        assert serialization.load_pem_public_key(json.loads(request.body)["pubkey"].encode()) == other
+        verify(P256.public_key(), request)
+
+    def test_takes_a_raw_body_and_signs_it(self) -> None:
+        request = auth_request(P256, MAC, body=b"[]")
+        assert request.body == b"[]"
+        verify(P256.public_key(), request)
+
+    def test_takes_a_signature(self) -> None:
+        assert auth_request(P256, MAC, signature="!").headers["X-MEN-Signature"] == "!"
+
+    def test_shows_no_secret(self) -> None:
+        assert "TT" not in repr(auth_request(P256, MAC, "TT"))
+
+
+class TestLoadKey:
+    def test_reads_what_openssl_writes(self, tmp_path: Path) -> None:
+        loaded = load_key(write_key(tmp_path / "key.pem", P256))
+        assert loaded.public_key() == P256.public_key()
+
+    def test_names_the_file_that_is_wrong(self, tmp_path: Path) -> None:
+        with pytest.raises(DeviceError, match=r"absent\.pem: No such file"):
+            load_key(tmp_path / "absent.pem")
+        (tmp_path / "text.pem").write_text("no key")
+        with pytest.raises(DeviceError, match=r"text\.pem is not a PEM private key"):
+            load_key(tmp_path / "text.pem")
+        with pytest.raises(DeviceError, match="without passphrase"):
+            load_key(write_key(tmp_path / "locked.pem", P256, b"secret"))
+        with pytest.raises(DeviceError, match="DSAPrivateKey"):
+            load_key(write_key(tmp_path / "dsa.pem", dsa.generate_private_key(2048)))
+
+
+class Server:
+    """A device API that says what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.bodies: dict[str, object] = {}
+        self.answers: dict[str, list[web.Response]] = {}
+        self.host = ""
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        token = request.headers["Authorization"].removeprefix("Bearer").strip()
+        self.seen.append((f"{request.method} {request.path}", token))
+        self.bodies[request.path] = await request.json()
+        self.host = request.headers["Host"]
+        return self.answers[request.path].pop(0)
+
+
+@pytest.fixture
+def api() -> Server:
+    return Server()
+
+
+Start = Callable[..., Awaitable[SimulatedDevice]]
+
+
+@pytest.fixture
+async def start(api: Server, tmp_path: Path) -> AsyncIterator[Start]:
+    key = write_key(tmp_path / "device.pem", P256)
+    async with RawTestServer(api) as server:
+        opened: list[SimulatedDevice] = []
+
+        async def begin(url: str = str(server.make_url("")), **options: object) -> SimulatedDevice:
+            device = SimulatedDevice(url, None, None, key, MAC, **options)  # type: ignore[arg-type]
+            opened.append(await device.__aenter__())
+            return device
+
+        yield begin
+        for device in opened:
+            await device.__aexit__(None, None, None)
+
+
+class TestSimulatedDevice:
+    async def test_authenticates_and_uses_the_token(self, api: Server, start: Start) -> None:
+        api.answers = {
+            AUTH_REQUESTS: [web.Response(text="t1")],
+            INVENTORY: [web.Response()],
+            NEXT_V2: [web.Response(status=404)],
+            NEXT_V1: [web.Response(status=204)],
+        }
+        device = await start(tenant_token="TT", device_type="qemu")
+        assert await device.authenticate() == "t1"
+        await device.send_inventory({"ip": ["10.0.0.1", "10.0.0.2"]})
+        assert await device.check_update() is None
+        assert api.seen == [
+            (f"POST {AUTH_REQUESTS}", "TT"),
+            (f"PUT {INVENTORY}", "t1"),
+            (f"POST {NEXT_V2}", "t1"),
+            (f"POST {NEXT_V1}", "t1"),
+        ]
+        assert api.bodies[INVENTORY] == [
+            {"name": "artifact_name", "value": "release-1"},
+            {"name": "device_type", "value": "qemu"},
+            {"name": "ip", "value": ["10.0.0.1", "10.0.0.2"]},
+        ]
+        assert api.bodies[NEXT_V1] == {"artifact_name": "release-1", "device_type": "qemu"}
+
+    async def test_authenticates_again_once_on_401(self, api: Server, start: Start) -> None:
+        api.answers = {
+            AUTH_REQUESTS: [web.Response(text="t1"), web.Response(text="t2")],
+            INVENTORY: [web.Response(status=401), web.Response(status=401)],
+        }
+        device = await start()
+        await device.authenticate()
+        with pytest.raises(RefusedError) as caught:
+            await device.send_inventory()
+        assert caught.value.status == 401
+        assert [token for _, token in api.seen] == ["", "t1", "", "t2"]
+
+    async def test_says_what_the_server_said(self, api: Server, start: Start) -> None:
+        denied = {"error": "dev auth: unauthorized", "request_id": "r"}
+        api.answers = {AUTH_REQUESTS: [web.json_response(denied, status=401), web.Response(text="")]}
+        device = await start(tenant_token="TT")
+        with pytest.raises(RefusedError, match="refused: 401 dev auth: unauthorized") as caught:
+            await device.authenticate()
+        assert (caught.value.status, caught.value.text) == (401, "dev auth: unauthorized")
+        with pytest.raises(RefusedError, match="200 no token"):
+            await device.authenticate()
+
+    async def test_returns_the_deployment(self, api: Server, start: Start) -> None:
+        api.answers = {
+            AUTH_REQUESTS: [web.Response(text="t1")],
+            NEXT_V2: [web.json_response({"id": "d"}), web.Response(text="<html>")],
+        }
+        device = await start()
+        assert await device.check_update() == {"id": "d"}
+        with pytest.raises(RefusedError, match="200 <html>"):
+            await device.check_update()
+
+    async def test_connects_to_an_address_and_keeps_the_name(self, api: Server, start: Start) -> None:
+        api.answers = {AUTH_REQUESTS: [web.Response(text="t1")]}
+        async with RawTestServer(api) as server:
+            device = await start(f"http://edge.invalid:{server.port}/", address="127.0.0.1")
+            await device.authenticate()
+            assert api.host == f"edge.invalid:{server.port}"
+
+    async def test_is_unreachable_when_nobody_listens(self, start: Start) -> None:
+        device = await start(f"http://127.0.0.1:{unused_port()}")
+        with pytest.raises(UnreachableError, match="got no answer"):
+            await device.authenticate()
+
+    async def test_runs_until_cancelled_and_survives_refusals(self, api: Server, start: Start) -> None:
+        done = asyncio.Event()
+
+        class Last(list[web.Response]):
+            def pop(self, *_: object) -> web.Response:
+                done.set()
+                return web.Response(status=204)
+
+        api.answers = {
+            AUTH_REQUESTS: [web.Response(status=401), web.Response(text="t1")],
+            INVENTORY: [web.Response()],
+            NEXT_V2: Last(),
+        }
+        device = await start()
+        run = asyncio.create_task(device.run(inventory_interval=3600, update_interval=3600, retry_interval=0.001))
+        await asyncio.wait_for(done.wait(), 10)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        assert [call for call, _ in api.seen] == [
+            f"POST {AUTH_REQUESTS}",
+            f"POST {AUTH_REQUESTS}",
+            f"PUT {INVENTORY}",
+            f"POST {NEXT_V2}",
+        ]
+
+    def test_shows_no_secret(self, tmp_path: Path) -> None:
+        device = SimulatedDevice("https://edge", None, None, tmp_path / "k", MAC, tenant_token="TT")
+        assert "TT" not in repr(device)

@@ -1,0 +1,267 @@
+"""`pki.authority` and `pki.signer`: what lies in the directory afterwards, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.certificates import CertificateAuthority, Holder
+
+from mtls_ambassador.files import ExistsError, WriteError
+from mtls_ambassador.pki import authority, keys
+from mtls_ambassador.pki.authority import Issued
+from mtls_ambassador.pki.keys import KeyFileError, KeyKind
+from mtls_ambassador.pki.profiles import ProfileError, SubjectFields
+from mtls_ambassador.pki.signer import SignerError
+
+NOW = datetime(2030, 5, 17, tzinfo=UTC)
+
+# The documentation's openssl commands with OpenSSL 3.0 (an X.509 version 1 certificate), -days $((365*100)).
+OPENSSL_CA_KEY = """\
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEICUc3NyPSCKeT3g6NrKn4dQW7X6TDvsyiTnQA7aoHVUloAoGCCqGSM49
+AwEHoUQDQgAEjOQRKGrpypdpgrDaGM99XxHqItZ+3C8iDxFWAnd25Ra0Z2QCtdsD
+/M1c4SjQBaDlHbsnWBhRUAFQcEn6MyWOIg==
+-----END EC PRIVATE KEY-----
+"""
+OPENSSL_CA_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIICHDCCAcECFHqDZF/0U9HCJpkdvUkz642EK9a8MAoGCCqGSM49BAMCMIGOMQ4w
+DAYDVQQDDAVNeSBDQTEYMBYGA1UECgwPTXkgT3JnYW5pemF0aW9uMRAwDgYDVQQL
+DAdNeSBVbml0MSUwIwYJKoZIhvcNAQkBFhZteXVzZXJuYW1lQGV4YW1wbGUuY29t
+MQswCQYDVQQGEwJOTzENMAsGA1UEBwwET3NsbzENMAsGA1UECAwET3NsbzAgFw0y
+NjExMjMxNjI1MjhaGA8yMTI2MTAzMDE2MjUyOFowgY4xDjAMBgNVBAMMBU15IENB
+MRgwFgYDVQQKDA9NeSBPcmdhbml6YXRpb24xEDAOBgNVBAsMB015IFVuaXQxJTAj
+BgkqhkiG9w0BCQEWFm15dXNlcm5hbWVAZXhhbXBsZS5jb20xCzAJBgNVBAYTAk5P
+MQ0wCwYDVQQHDARPc2xvMQ0wCwYDVQQIDARPc2xvMFkwEwYHKoZIzj0CAQYIKoZI
+zj0DAQcDQgAEjOQRKGrpypdpgrDaGM99XxHqItZ+3C8iDxFWAnd25Ra0Z2QCtdsD
+/M1c4SjQBaDlHbsnWBhRUAFQcEn6MyWOIjAKBggqhkjOPQQDAgNJADBGAiEAo1O+
+xmiVKLEay96ARdtdNJHp01Kz3xiMumrPSJu2ShACIQC14dGJmX+nBiVD/cUeSOMy
+2UM8xo8g1IiGIC+cS2shMA==
+-----END CERTIFICATE-----
+"""
+
+issue_both = pytest.mark.parametrize("issue", [authority.issue_server, authority.issue_device])
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def put_ca(directory: Path, ca: Holder) -> None:
+    (directory / "ca-cert.pem").write_bytes(ca.pem)
+    (directory / "ca-private.key").write_bytes(ca.key_pem)
+
+
+def test_the_files_have_the_documentations_names_and_only_their_owner_reads_the_keys(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    authority.issue_server(tmp_path, "my-server.com")
+    authority.issue_device(tmp_path, "my-device-hostname.com")
+    assert {path.name: mode(path) for path in tmp_path.iterdir()} == {
+        "ca-private.key": 0o600,
+        "ca-cert.pem": 0o644,
+        "server-private.key": 0o600,
+        "server-cert.pem": 0o644,
+        "device-private.key": 0o600,
+        "device-cert.pem": 0o644,
+    }
+
+
+def test_the_record_says_what_was_written(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    for issued in (authority.issue_server(tmp_path, "my-server.com"), authority.issue_device(tmp_path, "dev-1")):
+        assert x509.load_pem_x509_certificate(issued.certificate_path.read_bytes()) == issued.certificate
+        key = keys.load_private_key(issued.key_path)
+        assert key.public_key() == issued.certificate.public_key()
+
+
+def test_days_are_the_documentations(tmp_path: Path) -> None:
+    ca = authority.init(tmp_path, "My CA", now=NOW)
+    server = authority.issue_server(tmp_path, "my-server.com", now=NOW)
+    device = authority.issue_device(tmp_path, "dev-1", now=NOW)
+    ends = [issued.certificate.not_valid_after_utc - NOW for issued in (ca, server, device)]
+    assert ends == [timedelta(days=3650), timedelta(days=730), timedelta(days=3650)]
+
+
+def test_everything_asked_for_arrives_in_the_certificates(tmp_path: Path) -> None:
+    oslo = SubjectFields(organization="Org", locality="Oslo")
+    ca = authority.init(tmp_path, "My CA", kind=KeyKind.ED25519, days=10, subject=oslo, now=NOW)
+    server = authority.issue_server(
+        tmp_path, "a.example", san=["IP:192.0.2.1"], kind=KeyKind.ED25519, days=3, subject=oslo, now=NOW
+    )
+    device = authority.issue_device(tmp_path, "dev-1", kind=KeyKind.ED25519, days=4, subject=oslo, now=NOW)
+    for issued, cn, days in ((ca, "My CA", 10), (server, "a.example", 3), (device, "dev-1", 4)):
+        assert issued.certificate.subject.rfc4514_string() == f"L=Oslo,O=Org,CN={cn}"
+        assert issued.certificate.not_valid_after_utc == NOW + timedelta(days=days)
+        assert isinstance(keys.load_private_key(issued.key_path), ed25519.Ed25519PrivateKey)
+        issued.certificate.verify_directly_issued_by(ca.certificate)
+    names = server.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name.value) for name in names] == ["a.example", "192.0.2.1"]
+
+
+def test_serials_are_random_and_every_tool_prints_32_digits(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    serials = {authority.issue_device(tmp_path, "dev-1", replace=True).certificate.serial_number for _ in range(8)}
+    assert len(serials) == 8
+    assert {len(f"{serial:x}") for serial in serials} == {32}
+
+
+def test_the_directories_are_made(tmp_path: Path) -> None:
+    authority.init(tmp_path / "a" / "pki", "My CA")
+    issued = authority.issue_device(tmp_path / "a" / "pki", "dev-1", out=tmp_path / "devices" / "dev-1")
+    assert set(content(tmp_path / "devices" / "dev-1")) == {"device-private.key", "device-cert.pem"}
+    assert issued.key_path == tmp_path / "devices" / "dev-1" / "device-private.key"
+    assert set(content(tmp_path / "a" / "pki")) == {"ca-private.key", "ca-cert.pem"}
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot make the directory"):
+        authority.init(tmp_path / "file" / "pki", "My CA")
+
+
+@pytest.mark.parametrize("left", ["ca-private.key", "ca-cert.pem"])
+def test_a_ca_or_half_of_one_is_never_overwritten(tmp_path: Path, left: str) -> None:
+    authority.init(tmp_path, "My CA")
+    for path in tmp_path.iterdir():
+        if path.name != left:
+            path.unlink()
+    before = content(tmp_path)
+    with pytest.raises(ExistsError, match=f"{re.escape(left)} is there already") as caught:
+        authority.init(tmp_path, "My CA")
+    assert "another directory" in caught.value.remedy
+    assert content(tmp_path) == before
+
+
+@issue_both
+def test_a_leaf_is_overwritten_only_on_request(tmp_path: Path, issue: Callable[..., Issued]) -> None:
+    authority.init(tmp_path, "My CA")
+    first = issue(tmp_path, "a.example")
+    before = content(tmp_path)
+    with pytest.raises(ExistsError):
+        issue(tmp_path, "a.example")
+    assert content(tmp_path) == before
+    first.key_path.unlink()
+    with pytest.raises(ExistsError):
+        issue(tmp_path, "a.example")
+    assert not first.key_path.exists()
+    second = issue(tmp_path, "a.example", replace=True)
+    assert keys.load_private_key(second.key_path).public_key() == second.certificate.public_key()
+    assert second.certificate.public_key() != first.certificate.public_key()
+
+
+@issue_both
+def test_a_request_that_cannot_be_met_leaves_no_file(tmp_path: Path, issue: Callable[..., Issued]) -> None:
+    authority.init(tmp_path, "My CA")
+    before = content(tmp_path)
+    for odd in ({"days": 0}, {"subject": SubjectFields(country="Norway")}):
+        with pytest.raises(ProfileError):
+            issue(tmp_path, "a.example", **odd)
+    assert content(tmp_path) == before
+
+
+def test_the_ca_of_the_documentations_openssl_commands_signs(tmp_path: Path) -> None:
+    (tmp_path / "ca-private.key").write_text(OPENSSL_CA_KEY)
+    (tmp_path / "ca-cert.pem").write_text(OPENSSL_CA_CERTIFICATE)
+    ca = x509.load_pem_x509_certificate(OPENSSL_CA_CERTIFICATE.encode())
+    assert ca.version is x509.Version.v1
+    server = authority.issue_server(tmp_path, "my-server.com", now=NOW)
+    device = authority.issue_device(tmp_path, "dev-1", now=NOW)
+    expected = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+        keys.load_private_key(tmp_path / "ca-private.key").public_key()
+    )
+    purposes: list[x509.ObjectIdentifier] = []
+    for issued in (server, device):
+        issued.certificate.verify_directly_issued_by(ca)
+        extensions = issued.certificate.extensions
+        assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value == expected
+        purposes += extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert purposes == [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+@issue_both
+@pytest.mark.parametrize("lost", ["ca-private.key", "ca-cert.pem"])
+def test_a_missing_ca_is_told_with_the_command_that_makes_one(
+    tmp_path: Path, issue: Callable[..., Issued], lost: str
+) -> None:
+    authority.init(tmp_path, "My CA")
+    (tmp_path / lost).unlink()
+    with pytest.raises(SignerError, match=f"{re.escape(lost)} is missing") as caught:
+        issue(tmp_path, "a.example")
+    assert "mtls-ambassador pki init" in caught.value.remedy
+
+
+@issue_both
+def test_a_key_of_another_ca_is_told(tmp_path: Path, issue: Callable[..., Issued]) -> None:
+    put_ca(tmp_path, CertificateAuthority("My CA").impostor())
+    with pytest.raises(SignerError, match="is not the key of"):
+        issue(tmp_path, "a.example")
+
+
+@issue_both
+def test_an_expired_ca_is_told(tmp_path: Path, issue: Callable[..., Issued]) -> None:
+    authority.init(tmp_path, "My CA", days=1, now=NOW)
+    issue(tmp_path, "a.example", now=NOW + timedelta(days=1))
+    with pytest.raises(SignerError, match="expired on 2030-05-18") as caught:
+        issue(tmp_path, "a.example", replace=True, now=NOW + timedelta(days=1, seconds=1))
+    assert "Renew" in caught.value.remedy
+
+
+@issue_both
+def test_a_ca_of_the_future_points_to_the_clock(tmp_path: Path, issue: Callable[..., Issued]) -> None:
+    authority.init(tmp_path, "My CA", now=NOW)
+    with pytest.raises(SignerError, match="not valid before") as caught:
+        issue(tmp_path, "a.example", now=NOW - timedelta(days=1))
+    assert "clock" in caught.value.remedy
+
+
+@issue_both
+@pytest.mark.parametrize(
+    "no_ca",
+    [
+        CertificateAuthority("My CA", ca=False, key_usage=None),
+        CertificateAuthority("My CA", key_usage=("digitalSignature",)),
+        CertificateAuthority("My CA").device("dev-1"),
+    ],
+    ids=["ca_false", "no_key_cert_sign", "leaf"],
+)
+def test_a_certificate_that_is_no_cas_is_told(tmp_path: Path, issue: Callable[..., Issued], no_ca: Holder) -> None:
+    put_ca(tmp_path, no_ca)
+    with pytest.raises(SignerError, match="is not a CA's certificate"):
+        issue(tmp_path, "a.example")
+
+
+def test_a_version_3_ca_without_its_flag_signs_devices_but_no_servers(tmp_path: Path) -> None:
+    put_ca(tmp_path, CertificateAuthority("My CA", ca=None, key_usage=None))
+    authority.issue_device(tmp_path, "dev-1")
+    with pytest.raises(SignerError, match="devices would refuse") as caught:
+        authority.issue_server(tmp_path, "my-server.com")
+    assert "basicConstraints=critical,CA:TRUE" in caught.value.remedy
+
+
+def test_a_damaged_ca_certificate_is_told(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    (tmp_path / "ca-cert.pem").write_text("nothing")
+    with pytest.raises(SignerError, match="holds no certificate in PEM form"):
+        authority.issue_device(tmp_path, "dev-1")
+    (tmp_path / "ca-cert.pem").unlink()
+    (tmp_path / "ca-cert.pem").mkdir()
+    with pytest.raises(SignerError, match="cannot read the CA certificate"):
+        authority.issue_device(tmp_path, "dev-1")
+
+
+def test_a_damaged_ca_key_is_told(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    (tmp_path / "ca-private.key").write_text("nothing")
+    with pytest.raises(KeyFileError, match="holds no private key"):
+        authority.issue_device(tmp_path, "dev-1")
