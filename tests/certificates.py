@@ -1,4 +1,4 @@
-"""The one builder of certificates for all tests: good ones, odd ones, and the seed document's own by `openssl`.
+"""The one builder of certificates for all tests: good ones, odd ones, and those of Mender's own document by `openssl`.
 
 It shares no code with `mtls_ambassador.pki`, so that a mistake there cannot hide itself here.
 
@@ -103,7 +103,7 @@ class Properties(TypedDict, total=False):
         path_length: With `ca`, the path length constraint.
         serial: Random by default.
         subject: More fields by their short names (O, OU, C, ...), or the whole name, which may be empty.
-        key_identifiers: Whether to write the subject's and the authority's (the seed document's openssl does not).
+        key_identifiers: Whether to write the subject's and the authority's; the seed document's openssl does not.
         extensions: More of them, each with whether it is critical.
     """
 
@@ -454,7 +454,7 @@ ODD_CLIENT_CERTIFICATES: tuple[OddClientCertificate, ...] = (
 
 @dataclass(frozen=True)
 class SeedPki:
-    """The files that the seed document's commands leave behind."""
+    """The files that the commands of the seed document, Mender's "Mutual TLS authentication", leave behind."""
 
     ca_key: Path
     ca_certificate: Path
@@ -465,7 +465,7 @@ class SeedPki:
 
 
 def seed_pki(directory: Path, domain: str = "my-server.com") -> SeedPki:
-    """Run the seed document's commands, character for character, in `directory`.
+    """Run the commands of Mender's document "Mutual TLS authentication", character for character, in `directory`.
 
     Args:
         directory: Where everything is written; made if it is missing.

@@ -28,7 +28,7 @@ WRONG_USAGE = 2
 @click.version_option(__version__, "-V", "--version", message="mtls-ambassador %(version)s")
 @settings_options
 @click.pass_context
-def command(context: click.Context, **options: object) -> None:
+def command(context: click.Context, /, **options: object) -> None:
     """Mutual-TLS edge proxy for the Mender OTA system.
 
     Without a command it runs the edge. Every option can also be a key of the configuration file (listen: 8080), or an

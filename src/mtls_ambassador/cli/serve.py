@@ -21,6 +21,28 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _log = structlog.get_logger()
 
+_METAVARS = {
+    "listen": "[HOST:]PORT",
+    "health_listen": "[HOST:]PORT",
+    "admin_listen": "[HOST:]PORT",
+    "mender_backend": "URL",
+    "mender_user": "E-MAIL",
+    "mender_pass_file": "FILE",
+    "mender_token_file": "FILE",
+    "mender_ca": "FILE",
+    "server_cert": "FILE",
+    "server_key": "FILE",
+    "tenant_ca_pem": "FILE",
+    "envoy_path": "FILE",
+    "state_dir": "DIRECTORY",
+    "tls_min_version": "1.2|1.3",
+    "access_log": "all|errors|off",
+    "log_format": "text|json",
+    "shutdown_grace": "DURATION",
+    "handshake_timeout": "DURATION",
+    "allowed_paths": "PATHS",
+}
+
 
 def settings_options(function: _Command) -> _Command:
     """Give a command `--config` and one option for each setting.
@@ -53,7 +75,7 @@ def settings_options(function: _Command) -> _Command:
 @click.command
 @settings_options
 @click.pass_obj
-def serve(before: Mapping[str, object], **options: object) -> None:
+def serve(before: Mapping[str, object], /, **options: object) -> None:
     """Run the edge (the same as no command)."""
     run_edge({**before, **{key: value for key, value in options.items() if value is not None}})
 
@@ -81,26 +103,3 @@ def run_edge(options: Mapping[str, object]) -> None:
         raise Error(
             f"the edge failed: {type(error).__name__}: {error}", "Run it with debug_log and report what it says."
         ) from error
-
-
-_METAVARS = {
-    "listen": "[HOST:]PORT",
-    "health_listen": "[HOST:]PORT",
-    "admin_listen": "[HOST:]PORT",
-    "mender_backend": "URL",
-    "mender_user": "E-MAIL",
-    "mender_pass_file": "FILE",
-    "mender_token_file": "FILE",
-    "mender_ca": "FILE",
-    "server_cert": "FILE",
-    "server_key": "FILE",
-    "tenant_ca_pem": "FILE",
-    "envoy_path": "FILE",
-    "state_dir": "DIRECTORY",
-    "tls_min_version": "1.2|1.3",
-    "access_log": "all|errors|off",
-    "log_format": "text|json",
-    "shutdown_grace": "DURATION",
-    "handshake_timeout": "DURATION",
-    "allowed_paths": "PATHS",
-}

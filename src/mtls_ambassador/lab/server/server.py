@@ -82,6 +82,7 @@ class LabServer:
             for device_id in self._devauth.store.decommissioning():
                 self._remove_later(device_id)
             listener = tcp_listener(*self._address)
+            stack.callback(listener.close)
             self.port: int = listener.getsockname()[1]
             await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1))
             self._stack = stack.pop_all()

@@ -1,0 +1,88 @@
+"""A byte-recording relay that stands before a server, to see what reached it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from types import TracebackType
+from typing import Self
+
+_REQUEST_LINE = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.[01]\r\n", re.MULTILINE)
+
+
+class Relay:
+    """Listens on a free port of loopback and passes bytes on to `port`, both ways, for the time of an `async with`."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.seen = bytearray()
+        """Everything that clients sent, in order of arrival."""
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def requests(self) -> list[tuple[str, str]]:
+        """Method and target of every request seen."""
+        return [(method.decode(), target.decode()) for method, target in _REQUEST_LINE.findall(bytes(self.seen))]
+
+    def device_requests(self) -> list[tuple[str, str]]:
+        """The same without the edge's own management calls."""
+        return [request for request in self.requests() if not request[1].startswith("/api/management/")]
+
+    def headers_of(self, target: str) -> list[dict[str, list[str]]]:
+        """The headers (lower-case names, all values) of each request for `target`, in order."""
+        found = []
+        for match in _REQUEST_LINE.finditer(bytes(self.seen)):
+            if match[2].decode() != target:
+                continue
+            head = bytes(self.seen)[match.end() :].split(b"\r\n\r\n", 1)[0].decode("latin-1")
+            headers: dict[str, list[str]] = {}
+            for line in head.split("\r\n"):
+                name, _, value = line.partition(":")
+                headers.setdefault(name.lower(), []).append(value.strip())
+            found.append(headers)
+        return found
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.close()
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, upstream_writer, record=True))
+                group.create_task(self._pump(upstream_reader, writer, record=False))
+        except* OSError:
+            pass  # one side has gone; the other is closed below
+        finally:
+            writer.close()
+            upstream_writer.close()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, record: bool) -> None:
+        while data := await reader.read(65536):
+            if record:
+                self.seen += data
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
