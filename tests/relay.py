@@ -7,7 +7,8 @@ import re
 from types import TracebackType
 from typing import Self
 
-_REQUEST_LINE = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.[01]\r\n", re.MULTILINE)
+# Not only at the start of a line: on a kept connection it follows the body of the request before.
+_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (\S+) HTTP/1\.[01]\r\n")
 
 
 class Relay:

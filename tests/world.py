@@ -20,6 +20,7 @@ from mtls_ambassador.lab.server import LabDevice, LabServer, LabSettings
 from mtls_ambassador.observe.logging import configure
 from tests.certificates import CertificateAuthority, Holder
 from tests.relay import Relay
+from tests.secrets_in_logs import assert_no_secrets, credentials_sent, private_keys_in
 
 USER = "mtls@mender.io"
 PASSWORD = "correct-horse-battery-staple"
@@ -152,24 +153,42 @@ def edge_settings(directory: Path, backend: str, files: Mapping[str, object], **
     return load(None, {}, {**given, **options}, default_file=directory / "none.yaml").settings
 
 
+def edge_environment(directory: Path, backend: str, files: Mapping[str, object], **options: object) -> dict[str, str]:
+    """The same as `edge_settings`, as environment variables for the real program."""
+    given: dict[str, object] = {
+        "mender_backend": backend,
+        "mender_user": USER,
+        "mender_pass": PASSWORD,
+        "listen": "127.0.0.1:0",
+        "health_listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "state_dir": directory / "state",
+        **files,
+        **options,
+    }
+    return {f"MTLS_{key.upper()}": str(value) for key, value in given.items()}
+
+
 @contextlib.asynccontextmanager
 async def world(
     directory: Path,
     *,
     ca: CertificateAuthority | None = None,
     server: Holder | None = None,
-    lab: LabSettings | None = None,
+    lab: LabServer | LabSettings | None = None,
     bundle: bytes | None = None,
     **options: object,
 ) -> AsyncIterator[World]:
-    """Start everything; `options` are settings of the edge.
+    """Start everything.
 
     Args:
         directory: For files; empty.
         ca: Signs devices and the server.
         server: The edge's certificate; by default for my-server.com, localhost and 127.0.0.1.
-        lab: What the Mender Server is like; its user and password are USER and PASSWORD unless it says otherwise.
+        lab: The Mender Server, not started yet, or what it is like; its user and password are USER and PASSWORD unless
+            it says otherwise.
         bundle: Content of `tenant_ca_pem`, if it is not just the CA.
+        options: Settings of the edge.
     """
     ca = ca or CertificateAuthority("My CA")
     server = server or ca.server("my-server.com", san=["DNS:my-server.com", "DNS:localhost", "IP:127.0.0.1"])
@@ -177,15 +196,20 @@ async def world(
     if bundle is not None:
         (directory / "bundle.pem").write_bytes(bundle)
         files["tenant_ca_pem"] = str(directory / "bundle.pem")
+    if not isinstance(lab, LabServer):
+        lab = LabServer(lab or LabSettings(user=USER, password=PASSWORD))
     log = io.StringIO()
     configure("text", debug=True, stream=log)
     try:
         async with (
-            LabServer(lab or LabSettings(user=USER, password=PASSWORD)) as running_lab,
+            lab as running_lab,
             Relay(running_lab.port) as relay,
             Ambassador(edge_settings(directory, f"http://127.0.0.1:{relay.port}", files, **options), {}) as edge,
         ):
             yield World(directory, ca, server, running_lab, relay, edge, log)
+        secrets = credentials_sent(bytes(relay.seen)) | private_keys_in(directory) | {PASSWORD}
+        assert_no_secrets(log.getvalue(), secrets)
+        assert b'"force"' not in relay.seen  # Mender's way to override an operator is never used
     finally:
         configure("text", debug=False)
 

@@ -16,11 +16,20 @@ from mtls_ambassador.errors import Error
 
 
 class _QuietServer(uvicorn.Server):
-    """uvicorn without its own signal handling: the process's signals belong to whoever runs the loop."""
+    """uvicorn without its signal handling and its clock: signals and time belong to whoever runs the loop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop wakes ten times a second for a date header that is switched off."""
+        await self.stop.wait()
+        self.should_exit = True
 
 
 class HttpServer:
@@ -73,7 +82,7 @@ class HttpServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self._server.stop.set()
         if self._task is not None:
             await self._task
 

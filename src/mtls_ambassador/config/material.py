@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,14 @@ _SYSTEM_TRUST = (
 )
 _T = TypeVar("_T")
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises for a certificate that is well formed on the outside only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,6 @@ def load_material(settings: Settings, now: datetime.datetime) -> Material:
             together, server certificate expired, not a CA.
     """
     problems: list[Problem] = []
-    warnings: list[str] = []
 
     def attempt(step: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -93,13 +99,12 @@ def load_material(settings: Settings, now: datetime.datetime) -> Material:
     upstream = attempt(lambda: _upstream_trust(settings), None)
     if chain:
         problems += judge_server_certificate(chain[0], key, settings, now)
-        warnings += _server_warnings(chain[0], settings, now)
     for ca in cas:
         problems += judge_device_ca(ca, settings.tenant_ca_pem)
-    warnings += _ca_warnings(cas, chain, settings, now)
     if problems:
         raise ConfigurationError(tuple(problems))
-    return Material(chain, certificate_names(chain[0]), cas, upstream, tuple(warnings))
+    warnings = (*_server_warnings(chain[0], settings, now), *_ca_warnings(cas, chain, settings, now))
+    return Material(chain, certificate_names(chain[0]), cas, upstream, warnings)
 
 
 def judge_server_certificate(
@@ -107,6 +112,11 @@ def judge_server_certificate(
 ) -> list[Problem]:
     """What forbids serving with this certificate and key; `key` is None where it could not be read."""
     subject = f"server_cert ({settings.server_cert})"
+    try:
+        certificate_names(certificate)
+        public_key = certificate.public_key()
+    except _UNREADABLE:
+        return [Problem(subject, "holds extensions or a key that cannot be read", "Issue a new server certificate.")]
     problems: list[Problem] = []
     if certificate.not_valid_after_utc < now:
         problems.append(
@@ -125,7 +135,7 @@ def judge_server_certificate(
         problems.append(Problem(problem, f"is on the curve {key.curve.name}", "Use P-256, P-384 or P-521."))
     elif not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         problems.append(Problem(problem, "is of a kind TLS here cannot use", "Use P-256, Ed25519 or RSA from 2048."))
-    elif _spki(key.public_key()) != _spki(certificate.public_key()):
+    elif _spki(key.public_key()) != _spki(public_key):
         problems.append(
             Problem(
                 problem,
@@ -148,7 +158,7 @@ def judge_device_ca(certificate: x509.Certificate, path: Path) -> list[Problem]:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         return []
-    except ValueError:
+    except _UNREADABLE:
         return [Problem(subject, "holds extensions that cannot be read", "Issue the CA certificate anew.")]
     if constraints.ca:
         return []
@@ -201,10 +211,19 @@ def _ca_warnings(
                 f"{subject} is X.509 v3 without CA:TRUE and signed the server certificate: "
                 "devices with OpenSSL will refuse it (invalid CA certificate)"
             )
-        key = ca.public_key()
-        if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, _CURVES):
-            warnings.append(f"{subject} has a key on the curve {key.curve.name}: its devices are refused")
+        if not _verifies_devices(ca):
+            warnings.append(f"{subject} has a key of a kind that TLS here cannot use: its devices are refused")
     return warnings
+
+
+def _verifies_devices(ca: x509.Certificate) -> bool:
+    try:
+        key = ca.public_key()
+    except _UNREADABLE:
+        return False
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, _CURVES)
+    return isinstance(key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey)
 
 
 def _has_basic_constraints(certificate: x509.Certificate) -> bool:
@@ -250,7 +269,7 @@ def _read(key: str, path: Path) -> bytes:
 def _certificates(key: str, path: Path) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(_read(key, path)))
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise ConfigurationError(
             (
                 Problem(
@@ -277,12 +296,3 @@ def _private_key(path: Path) -> PrivateKeyTypes:
 
 def _spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def is_ip_address(name: str) -> bool:
-    """Whether a certificate's name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -24,7 +24,9 @@ Seconds = Annotated[float, BeforeValidator(parse_duration)]
 class Settings(BaseModel):
     """What the user said, checked. Each field's description is its line in the reference and in `--help`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True, hide_input_in_errors=True
+    )
 
     listen: Listen = Field(
         default=ListenAddress(None, 8080),
@@ -108,14 +110,14 @@ class Settings(BaseModel):
     def _credentials(self) -> Settings:
         if self.mender_token is not None and (self.mender_user or self.mender_pass):
             raise ValueError("mender_token|is set together with mender_user or mender_pass|Keep one of the two ways.")
-        if self.mender_token is None and self.mender_user is None and self.mender_pass is None:
+        if self.mender_token is None and not self.mender_user and self.mender_pass is None:
             raise ValueError(
                 "mender_user|is not set, nor is mender_token|"
                 "Set mender_user and mender_pass, or mender_token, so that the edge can admit devices."
             )
         if self.mender_token is None and self.mender_pass is None:
             raise ValueError("mender_pass|is not set, though mender_user is|Set mender_pass or mender_pass_file.")
-        if self.mender_token is None and self.mender_user is None:
+        if self.mender_token is None and not self.mender_user:
             raise ValueError("mender_user|is not set, though mender_pass is|Set mender_user.")
         return self
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ KNOWN_KEYS = (*Settings.model_fields, *(f"{key}_file" for key in sorted(SECRET_K
 class Given:
     """One value as somebody gave it."""
 
-    value: object
+    value: object = field(repr=False)
+    """It may be a secret."""
     origin: str
     """Where: `config.yaml`, `environment MTLS_LISTEN`, `command line --listen`."""
 
@@ -122,6 +124,11 @@ def _from_file(path: Path) -> dict[str, Given]:
         raise ConfigurationError(
             (Problem(str(path), f"is not valid {path.suffix[1:].upper()}: {fault}", "Mend the syntax there."),)
         ) from fault
+    except (ValueError, RecursionError):
+        # The parsers' own limits, such as a date in the 13th month, a number of 5000 digits, or a thousand brackets.
+        raise ConfigurationError(
+            (Problem(str(path), "holds a value that cannot be read", "Write text in quotes, and keep it flat."),)
+        ) from None
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -153,6 +160,10 @@ def _nearest(key: str, where: str) -> str:
     return f"; did you mean {name}?"
 
 
+def _reason(error: OSError | ValueError) -> str:
+    return error.strerror or "I/O error" if isinstance(error, OSError) else "it is no path"
+
+
 def _read_secret_files(given: dict[str, Given]) -> None:
     for key in sorted(SECRET_KEYS):
         entry = given.pop(f"{key}_file", None)
@@ -160,10 +171,10 @@ def _read_secret_files(given: dict[str, Given]) -> None:
             continue
         path = Path(str(entry.value))
         try:
-            # One trailing newline is the editor's, not the secret's.
+            # Trailing newlines are the editor's, not the secret's.
             text = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        except (OSError, ValueError) as error:
+            reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
             raise ConfigurationError(
                 (
                     Problem(
@@ -202,7 +213,7 @@ def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:
         name = f"{ENVIRONMENT_PREFIX}{key.upper()}"
         return Problem(key, "is not set", f"Set {name}, or {key} in the configuration file. {description}")
     origin = given[key].origin if key in given else "default"
-    shown = "" if key in SECRET_KEYS else f"{given[key].value!r} " if key in given else ""
+    shown = f"{_shown(key, given[key].value)} " if key in given and key not in SECRET_KEYS else ""
     if detail["type"] == "value_error":
         what, _, remedy = str(detail["ctx"]["error"]).partition("; ")
         return Problem(
@@ -210,7 +221,17 @@ def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:
             f"{shown}{what}",
             f"{remedy[:1].upper()}{remedy[1:]}" if remedy else description,
         )
+    if detail["type"] == "string_type":
+        return Problem(f"{key} ({origin})", f"{shown}is not text", f"Write it in quotes. {description}")
     return Problem(f"{key} ({origin})", f"{shown}is not right: {detail['msg']}", description)
+
+
+def _shown(key: str, value: object) -> str:
+    """A value as an error quotes it; of a URL only what comes after a user name and password."""
+    text = str(value)
+    if key == "mender_backend" and "@" in text:
+        return repr(f"...@{text.rpartition('@')[2]}")
+    return repr(value)
 
 
 class _SyntaxError(Exception):
@@ -223,9 +244,27 @@ def _parse_yaml(text: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
-        raise _SyntaxError(f"{place}: {(error.problem or 'syntax error').split(chr(10))[0]}") from None
+        raise _SyntaxError(f"{place}: {_yaml_remark(error.problem or '')}") from None
     except yaml.YAMLError:
         raise _SyntaxError("it holds characters that YAML does not allow") from None
+
+
+_YAML_REMARKS = (
+    ("found undefined alias", "a value that begins with * must be in quotes"),
+    ("found undefined tag handle", "a value that begins with ! must be in quotes"),
+    ("could not determine a constructor", "a value that begins with ! must be in quotes"),
+    ("found unknown escape character", "unknown escape; in single quotes \\ needs none"),
+    ("found character", "no value begins with this character; write text in quotes, indent with spaces"),
+)
+
+
+def _yaml_remark(problem: str) -> str:
+    """What the YAML parser says, unless it quotes what stands in the file."""
+    for beginning, remark in _YAML_REMARKS:
+        if problem.startswith(beginning):
+            return remark
+    quotes = re.search(r"['\"]", re.sub(r"'<[a-z ]+>'", "", problem))  # the names of its own tokens are no content
+    return "it does not parse" if quotes or not problem else problem.partition("\n")[0]
 
 
 def _parse_toml(text: str) -> object:
@@ -243,7 +282,7 @@ def _parse_json(text: str) -> object:
 
 
 def _parse_hcl(text: str) -> object:
-    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True)
+    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True, preserve_heredocs=False)
     try:
         return hcl2.loads(text, serialization_options=options)
     except lark.exceptions.UnexpectedInput as error:

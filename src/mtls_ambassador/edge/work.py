@@ -44,7 +44,8 @@ def work_directory(environment: Mapping[str, str]) -> Iterator[WorkPaths]:
             raise Error(f"the path {directory} is too long for sockets in it", "Set TMPDIR to a shorter path.")
         for path in (paths.server_secret, paths.device_trust):
             path.parent.mkdir(mode=0o700)
-        with (directory / "lock").open("w") as lock:
+        (directory / "lock").touch(mode=0o600)
+        with (directory / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a living edge's directory from an abandoned one
             yield paths
     finally:

@@ -209,11 +209,8 @@ def _name(issued: Issued) -> str:
 
 def inventory_of(device: LabDevice) -> Mapping[str, str]:
     """A device's inventory as text."""
-    return {
-        name: value
-        if isinstance(value, str)
-        else ", ".join(str(item) for item in value)
-        if isinstance(value, list)
-        else str(value)
-        for name, value in device.inventory.items()
-    }
+    return {name: _shown(value) for name, value in device.inventory.items()}
+
+
+def _shown(value: object) -> str:
+    return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)

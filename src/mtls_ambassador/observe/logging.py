@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import sys
@@ -24,7 +25,7 @@ def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | No
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _stamp,
             _Traceback(shown=debug),
             structlog.processors.JSONRenderer() if form == "json" else _render_text,
         ],
@@ -35,6 +36,11 @@ def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | No
     root = logging.getLogger()
     root.handlers = [_Forward()]
     root.setLevel(logging.WARNING)
+
+
+def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["timestamp"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
 
 
 class _Forward(logging.Handler):
@@ -66,8 +72,8 @@ def _render_text(_logger: object, _method: str, event: MutableMapping[str, Any])
     fields = dict(event)
     time, level, message = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")
     shown_traceback = fields.pop("traceback", "")
-    line = f"{time[:23]}Z {level:<7} {_one_line(str(message))}{_pairs(fields)}"
-    return f"{line}\n{shown_traceback.rstrip()}" if shown_traceback else line
+    line = f"{time} {level:<7} {_one_line(str(message))}{_pairs(fields)}"
+    return "\n".join([line, *(f"    {_one_line(part)}" for part in shown_traceback.splitlines())])
 
 
 def _pairs(fields: Mapping[str, Any]) -> str:

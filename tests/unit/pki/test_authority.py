@@ -11,7 +11,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.certificates import CertificateAuthority, Holder
 
 from mtls_ambassador.files import ExistsError, WriteError
 from mtls_ambassador.pki import authority, keys
@@ -19,6 +18,7 @@ from mtls_ambassador.pki.authority import Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind
 from mtls_ambassador.pki.profiles import ProfileError, SubjectFields
 from mtls_ambassador.pki.signer import SignerError
+from tests.certificates import CertificateAuthority, Holder
 
 NOW = datetime(2030, 5, 17, tzinfo=UTC)
 

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from tests.certificates import PrivateKey, new_key
 
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind, generate, load_private_key, private_pem, public_fingerprint
+from tests.certificates import PrivateKey, new_key
 
 # openssl ecparam -genkey -name P-256 (without the -noout of the documentation)
 WITH_PARAMETERS = """\

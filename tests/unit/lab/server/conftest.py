@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import aiohttp
 import pytest
-from tests.unit.lab.server.peer import PASSWORD, USER, Peer
 
 from mtls_ambassador.lab.server import LabServer, LabSettings
+from tests.unit.lab.server.peer import PASSWORD, USER, Peer
 
 
 class Clock:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+
 from tests.unit.lab.server.conftest import Start
 from tests.unit.lab.server.peer import AUTH_REQUESTS, Answer, Peer, auth_request, key, pem, sign
 

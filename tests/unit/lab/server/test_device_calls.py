@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.unit.lab.server.conftest import Clock, Start
 from tests.unit.lab.server.peer import Peer
 

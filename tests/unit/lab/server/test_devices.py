@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.lab.server.conftest import Start
-from tests.unit.lab.server.peer import DEVAUTH, Peer, key, pem
 
 from mtls_ambassador.lab.server import LabDevice, Refusal
+from tests.unit.lab.server.conftest import Start
+from tests.unit.lab.server.peer import DEVAUTH, Peer, key, pem
 
 DEVICES = f"{DEVAUTH}/devices"
 

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+
 from tests.unit.lab.server.conftest import Clock
 from tests.unit.lab.server.peer import ATTRIBUTES, Peer
 

@@ -8,9 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tests.unit.lab.server.peer import PrivateKey, key, pem, sign
 
 from mtls_ambassador.lab.server.keys import KeyRefused, SignatureRefused, parse, verify
+from tests.unit.lab.server.peer import PrivateKey, key, pem, sign
 
 CURVES = [ec.SECP224R1(), ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()]
 KEYS: list[PrivateKey] = [key("rsa"), key("ed25519"), *(ec.generate_private_key(curve) for curve in CURVES)]

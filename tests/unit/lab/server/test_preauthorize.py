@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.unit.lab.server.conftest import Start
 from tests.unit.lab.server.peer import DEVAUTH, Peer, key, pem
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.certificates import CertificateAuthority
-from tests.unit.lab.server.conftest import Start
-from tests.unit.lab.server.peer import DEVAUTH, PASSWORD, USER, Peer
 
 from mtls_ambassador.errors import Error
 from mtls_ambassador.lab.server import Fault, LabCall, LabServer, LabSettings, Refusal, parse_fault
 from mtls_ambassador.serving import tcp_listener
+from tests.certificates import CertificateAuthority
+from tests.unit.lab.server.conftest import Start
+from tests.unit.lab.server.peer import DEVAUTH, PASSWORD, USER, Peer
 
 SETTINGS = LabSettings(user=USER, password=PASSWORD)
 

@@ -6,6 +6,7 @@ import base64
 import json
 
 import pytest
+
 from tests.unit.lab.server.conftest import Clock, Start
 from tests.unit.lab.server.peer import DEVAUTH, PASSWORD, USER, USERADM, Answer, Peer, basic
 
