@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from mtls_ambassador.ambassador import Ambassador
@@ -119,6 +120,18 @@ class RawDevice:
             lines += f"Content-Length: {len(content)}\r\n"
         return await self._send("POST", AUTH_REQUESTS, lines + headers, content, at or self._world)
 
+    async def authenticate_until(self, status: int, seconds: float = 10.0) -> Reply:
+        """Send auth requests until one is answered so.
+
+        Raises:
+            AssertionError: none was in time.
+        """
+        deadline = time.monotonic() + seconds
+        while (reply := await self.authenticate()).status != status:
+            assert time.monotonic() < deadline, (reply.status, reply.body, reply.log)
+            await asyncio.sleep(0.05)
+        return reply
+
     async def call(self, token: str) -> int:
         """Replace its inventory by nothing, and return the status: 200 if the token is good, else 401."""
         lines = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
@@ -142,19 +155,6 @@ async def another_edge(w: World, **options: object) -> AsyncIterator[World]:
     settings = edge_settings(directory, f"http://127.0.0.1:{w.relay.port}", files, **options)
     async with Ambassador(settings, {}) as edge:
         yield replace(w, edge=edge)
-
-
-@dataclass(frozen=True)
-class Page:
-    """An answer of the health or admin listener."""
-
-    status: int
-    body: bytes
-
-    @cached_property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
 
 
 def _parse(answer: bytes, log: str) -> Reply:

@@ -21,6 +21,7 @@ class Relay:
         self.seen = bytearray()
         """Everything that clients sent, in order of arrival."""
         self.port = 0
+        self._is_cut = False
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -36,6 +37,16 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Close all connections, and every new one at once, as if the server were gone."""
+        self._is_cut = True
+        for task in self._tasks:
+            task.cancel()
+
+    def mend(self) -> None:
+        """Let new connections through again."""
+        self._is_cut = False
 
     def requests(self) -> list[tuple[str, str]]:
         """Method and target of every request seen."""
@@ -60,6 +71,9 @@ class Relay:
         return found
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

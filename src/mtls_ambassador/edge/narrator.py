@@ -45,6 +45,8 @@ class Narrator:
             del keep[:-50]
             level, _, rest = text.partition("\t")
             component, _, message = rest.partition("\t")
+            if "caught ENVOY_SIGTERM" in message:
+                continue  # we have just sent it, and say ourselves what we do
             if message and level in ("error", "critical"):
                 _log.error(f"envoy: {message}", component=component)
             else:
@@ -63,7 +65,8 @@ class Narrator:
                 reason=event.reason.label,
                 serial=event.peer.serial,
                 subject=event.peer.subject,
-                detail=event.detail,
+                # BoringSSL's own words are long; where we have a reason they add nothing to it.
+                detail=event.detail if event.reason is RefusalReason.HANDSHAKE_FAILED else None,
             )
         elif isinstance(event, RequestLine):
             self._tell_request(event)

@@ -180,8 +180,8 @@ def test_allowed_paths_must_hold_one(written: object) -> None:
     "path",
     ["/", "/api/management/", "api/devices/", "/api/devices", "/API/devices/", "/api/devices/../management/"]
     + ["/api/devices/./x", "/api/devices//x", "/api/devices/%2e%2e/", "/api/devices/;x", "/api/devices/a b"]
-    + ["/api/devices/x?y", "/api/devices/\\x", "/api/devices/\n", "/api/devices/ü"],
+    + ["/api/devices/x?y", "/api/devices/\\x", "/api/devices/\nx", "/api/devices/ü"],
 )
 def test_only_plain_paths_under_the_device_api_are_allowed(path: str) -> None:
     with pytest.raises(ValueError, match="not a plain path under /api/devices/"):
-        parse_allowed_paths(["/api/devices/v1/", f"{path}#" if path.endswith("\n") else path])
+        parse_allowed_paths(["/api/devices/v1/", path])
