@@ -244,7 +244,7 @@ def _parse_yaml(text: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
-        raise _SyntaxError(f"{place}: {_yaml_remark(error.problem or '')}") from None
+        raise _SyntaxError(f"{place}: {_yaml_remark(error)}") from None
     except yaml.YAMLError:
         raise _SyntaxError("it holds characters that YAML does not allow") from None
 
@@ -252,19 +252,22 @@ def _parse_yaml(text: str) -> object:
 _YAML_REMARKS = (
     ("found undefined alias", "a value that begins with * must be in quotes"),
     ("found undefined tag handle", "a value that begins with ! must be in quotes"),
+    ("found duplicate tag handle", "this tag handle was declared above"),
     ("could not determine a constructor", "a value that begins with ! must be in quotes"),
     ("found unknown escape character", "unknown escape; in single quotes \\ needs none"),
     ("found character", "no value begins with this character; write text in quotes, indent with spaces"),
 )
 
 
-def _yaml_remark(problem: str) -> str:
+def _yaml_remark(error: yaml.MarkedYAMLError) -> str:
     """What the YAML parser says, unless it quotes what stands in the file."""
+    problem = error.problem or "it does not parse"
     for beginning, remark in _YAML_REMARKS:
         if problem.startswith(beginning):
             return remark
-    quotes = re.search(r"['\"]", re.sub(r"'<[a-z ]+>'", "", problem))  # the names of its own tokens are no content
-    return "it does not parse" if quotes or not problem else problem.partition("\n")[0]
+    # The grammar's errors quote names of tokens, the others may quote content.
+    quotes = not isinstance(error, yaml.parser.ParserError) and re.search(r"['\"]", problem)
+    return "it does not parse" if quotes else problem.partition("\n")[0]
 
 
 def _parse_toml(text: str) -> object:

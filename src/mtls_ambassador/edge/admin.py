@@ -35,10 +35,6 @@ class EnvoyAdmin:
         await self._ask("POST", "/healthcheck/fail")
         await self._ask("POST", "/drain_listeners?inboundonly")
 
-    async def quit(self) -> None:
-        """End the process at once."""
-        await self._ask("POST", "/quitquitquit")
-
     async def _ask(self, method: str, path: str) -> str:
         connector = aiohttp.UnixConnector(self._socket)
         async with (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import IO
 
@@ -15,8 +15,15 @@ from mtls_ambassador.edge.binary import EnvoyBinary
 from mtls_ambassador.edge.errors import EdgeError
 from mtls_ambassador.edge.plan import WorkPaths
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# Becomes Envoy, after asking the kernel to kill it when its parent dies (prctl(2), PR_SET_PDEATHSIG is 1, SIGKILL 9).
+# A program of its own rather than code between fork and exec, which is unsafe once a process has threads.
+_LAUNCHER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent died before it could be watched")
+os.execve(sys.argv[2], sys.argv[2:], {})
+"""
 _LONGEST_LINE = 1 << 18
 
 
@@ -36,15 +43,9 @@ class EnvoyProcess:
         Raises:
             EdgeError: the program cannot be executed.
         """
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # the parent died before the line above
-                os._exit(1)
-
         command = [
-            str(binary.path), "--config-path", str(paths.bootstrap),
+            sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()),
+            str(binary.path.absolute()), "--config-path", str(paths.bootstrap),
             "--concurrency", str(concurrency),
             "--disable-hot-restart", "--reject-unknown-dynamic-fields",
             # Never lower, whatever debug_log says: at debug level Envoy prints device tokens.
@@ -60,7 +61,6 @@ class EnvoyProcess:
                 stderr=subprocess.PIPE,
                 env={},
                 start_new_session=True,  # Ctrl-C in a terminal must not reach it before we have drained it
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one C call, and no other thread forks here
             )
         except OSError as error:
             raise EdgeError(f"cannot start {binary.path}: {error.strerror}", "Check envoy_path.") from error

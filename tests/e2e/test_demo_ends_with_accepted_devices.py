@@ -1,0 +1,26 @@
+"""`mtls-ambassador demo --exit`: step by step to a table of accepted devices, the real client among them, status 0."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.edge_process import PROGRAM
+from tests.secrets_in_logs import assert_no_secrets
+
+
+@pytest.mark.needs("mender", "unshare")
+def test_demo_ends_with_accepted_devices(tmp_path: Path) -> None:
+    environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "COLUMNS": "100"}
+    done = subprocess.run(
+        [*PROGRAM, "demo", "--exit"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("accepted │") == 2
+    assert "mac=52:54:00:00:00:01" in done.stdout
+    assert "mender_client_version=3." in done.stdout
+    assert "refused by TLS" in done.stdout
+    assert_no_secrets(done.stdout + done.stderr, ())
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
