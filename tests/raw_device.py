@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 import uuid
@@ -17,6 +18,7 @@ from tests.certificates import Holder
 from tests.operated_lab import AUTH_REQUESTS
 from tests.world import World, edge_settings, write_settings_files
 
+_NUMBERS = itertools.count(1)
 _ATTRIBUTES = "/api/devices/v1/inventory/device/attributes"
 
 
@@ -79,7 +81,7 @@ class RawDevice:
         holder: Holder | None = None,
         auth_key: PrivateKey | None = None,
     ) -> None:
-        number = w._count = w._count + 1
+        number = next(_NUMBERS)
         self._world = w
         self.holder = holder or w.ca.device(f"device-{number}")
         self.identity = dict(identity or {"mac": f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"})
@@ -120,14 +122,14 @@ class RawDevice:
             lines += f"Content-Length: {len(content)}\r\n"
         return await self._send("POST", AUTH_REQUESTS, lines + headers, content, at or self._world)
 
-    async def authenticate_until(self, status: int, seconds: float = 10.0) -> Reply:
+    async def authenticate_until(self, status: int, *, at: World | None = None, seconds: float = 10.0) -> Reply:
         """Send auth requests until one is answered so.
 
         Raises:
             AssertionError: none was in time.
         """
         deadline = time.monotonic() + seconds
-        while (reply := await self.authenticate()).status != status:
+        while (reply := await self.authenticate(at=at)).status != status:
             assert time.monotonic() < deadline, (reply.status, reply.body, reply.log)
             await asyncio.sleep(0.05)
         return reply
@@ -149,8 +151,7 @@ class RawDevice:
 @contextlib.asynccontextmanager
 async def another_edge(w: World, **options: object) -> AsyncIterator[World]:
     """The same world behind another edge, one that has admitted nobody yet; `options` are its settings."""
-    directory = w.directory / f"edge-{w._count}"
-    w._count += 1
+    directory = w.directory / f"edge-{next(_NUMBERS)}"
     files = write_settings_files(directory, w.ca, w.server)
     settings = edge_settings(directory, f"http://127.0.0.1:{w.relay.port}", files, **options)
     async with Ambassador(settings, {}) as edge:

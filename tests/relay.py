@@ -22,6 +22,7 @@ class Relay:
         """Everything that clients sent, in order of arrival."""
         self.port = 0
         self._is_cut = False
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -41,8 +42,8 @@ class Relay:
     def cut(self) -> None:
         """Close all connections, and every new one at once, as if the server were gone."""
         self._is_cut = True
-        for task in self._tasks:
-            task.cancel()
+        for writer in self._writers:
+            writer.transport.abort()
 
     def mend(self) -> None:
         """Let new connections through again."""
@@ -82,6 +83,7 @@ class Relay:
         except OSError:
             writer.close()
             return
+        self._writers |= {writer, upstream_writer}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, upstream_writer, record=True))
@@ -91,6 +93,7 @@ class Relay:
         finally:
             writer.close()
             upstream_writer.close()
+            self._writers -= {writer, upstream_writer}
             self._tasks.discard(task)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, record: bool) -> None:

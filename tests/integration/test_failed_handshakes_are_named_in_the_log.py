@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.attempts import attempt, request
+from tests.attempts import attempt, log_field, request
 from tests.certificates import CertificateAuthority
 from tests.world import World, eventually, world
 
 STATUS = request("GET", "/status")
 # A TLS record that announces 512 bytes of a ClientHello, and a few of them.
 HALF_A_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(16)
+RESET = b"\x01\0\0\0\0\0\0\0"  # of SO_LINGER: closing sends a reset instead of an end
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 
@@ -23,7 +24,7 @@ async def expect(w: World, address: str, reason: str) -> None:
     """There is one line about this client, it names `reason`, and Mender has seen nothing."""
     await eventually(lambda: w.log_lines(f"{address}:"))
     (line,) = w.log_lines(f"{address}:")
-    assert f" reason={reason} " in line, line
+    assert log_field(line, "reason") == reason, line
     assert line.split()[1] == "warning"
     assert w.relay.device_requests() == []
 
@@ -64,9 +65,10 @@ async def test_devices_that_do_not_trust_the_server(tmp_path: Path) -> None:
         def shake_hands(context: ssl.SSLContext, name: str) -> str:
             # Not asyncio, which on a failure hangs up without the alert that every other client sends.
             with socket.create_connection(("127.0.0.1", w.edge.port)) as connection:
+                address = "{}:{}".format(*connection.getsockname())
                 with pytest.raises(ssl.SSLCertVerificationError):
                     context.wrap_socket(connection, server_hostname=name)
-                return "{}:{}".format(*connection.getsockname())
+                return address
 
         for version in VERSIONS:
             context = w.client_context(device, version=version)
@@ -113,6 +115,26 @@ async def test_clients_that_leave(tmp_path: Path) -> None:
         connection = socket.create_connection(("127.0.0.1", w.edge.port))
         address = "{}:{}".format(*connection.getsockname())
         connection.sendall(HALF_A_HELLO)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # a reset, not an end
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         connection.close()
         await expect(w, address, "client_left")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_connection_that_breaks_later_is_no_failed_handshake(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    async with world(tmp_path) as w:
+        device = w.client_context(w.ca.device("dev-1"), version=version)
+
+        def be_cut_off() -> str:
+            with socket.create_connection(("127.0.0.1", w.edge.port)) as connection:
+                address = "{}:{}".format(*connection.getsockname())
+                with device.wrap_socket(connection, server_hostname="my-server.com") as tls:
+                    tls.sendall(b"GET /status HTTP/1.1\r\nHost: my-server.com\r\n\r\n")
+                    assert tls.recv(1000).startswith(b"HTTP/1.1 200 ")
+                    tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                return address
+
+        cut_off = await asyncio.to_thread(be_cut_off)
+        later = await attempt(w.edge.port, b"", w.client_context(None))
+        await expect(w, later.address, "no_certificate")
+    assert w.log_lines(f"{cut_off}:") == []

@@ -82,7 +82,7 @@ def _pairs(fields: Mapping[str, Any]) -> str:
 
 def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    plain = text and text.isprintable() and not any(character in text for character in ' "=')
+    plain = text and text.isprintable() and not any(character in text for character in " \"'=")
     if plain:
         return text
     return f"'{text}'" if text.isprintable() and not any(c in text for c in "'\\") else json.dumps(text)

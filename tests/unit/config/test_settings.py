@@ -113,7 +113,7 @@ def test_settings_cannot_be_changed_or_extended() -> None:
     with pytest.raises(ValidationError):
         settings(listn=8080)
     with pytest.raises(ValidationError):
-        settings().debug_log = True  # type: ignore[misc]
+        settings().debug_log = True
 
 
 def test_secrets_show_in_no_representation_and_no_error() -> None:

@@ -41,8 +41,28 @@ def test_a_listen_address_is_read(written: object, read: ListenAddress) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "x", "65536", "-1", "80.5", 80.5, True, None, "localhost:8080", "my-server.com:443", "127.0.0.1", "1.2.3:80"]
-    + ["::1", "::1:8080", "[::1]", "[::1:8080", "http://0.0.0.0:80", "999999", "0.0.0.0:", "0x50"],
+    [
+        "",
+        "x",
+        "65536",
+        "-1",
+        "80.5",
+        80.5,
+        True,
+        None,
+        "localhost:8080",
+        "my-server.com:443",
+        "127.0.0.1",
+        "1.2.3:80",
+        "::1",
+        "::1:8080",
+        "[::1]",
+        "[::1:8080",
+        "http://0.0.0.0:80",
+        "999999",
+        "0.0.0.0:",
+        "0x50",
+    ],
 )
 def test_what_is_no_listen_address_is_refused_with_an_example(written: object) -> None:
     with pytest.raises(ValueError, match="8080"):
@@ -149,7 +169,11 @@ def test_what_is_no_backend_is_refused(written: object, what: str) -> None:
         parse_backend(written)
 
 
-@given(st.booleans(), st.ip_addresses() | st.from_regex(r"[a-z]{1,8}(\.[a-z]{2,5})?", fullmatch=True), st.integers(1, 65535))
+@given(
+    st.booleans(),
+    st.ip_addresses() | st.from_regex(r"[a-z]{1,8}(\.[a-z]{2,5})?", fullmatch=True),
+    st.integers(1, 65535),
+)
 def test_a_backend_reads_back_as_it_was_written(tls: bool, host: IPv4Address | IPv6Address | str, port: int) -> None:
     backend = BackendUrl(tls, str(host), port)
     assert parse_backend(str(backend)) == backend
@@ -178,9 +202,23 @@ def test_allowed_paths_must_hold_one(written: object) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api/management/", "api/devices/", "/api/devices", "/API/devices/", "/api/devices/../management/"]
-    + ["/api/devices/./x", "/api/devices//x", "/api/devices/%2e%2e/", "/api/devices/;x", "/api/devices/a b"]
-    + ["/api/devices/x?y", "/api/devices/\\x", "/api/devices/\nx", "/api/devices/ü"],
+    [
+        "/",
+        "/api/management/",
+        "api/devices/",
+        "/api/devices",
+        "/API/devices/",
+        "/api/devices/../management/",
+        "/api/devices/./x",
+        "/api/devices//x",
+        "/api/devices/%2e%2e/",
+        "/api/devices/;x",
+        "/api/devices/a b",
+        "/api/devices/x?y",
+        "/api/devices/\\x",
+        "/api/devices/\nx",
+        "/api/devices/ü",
+    ],
 )
 def test_only_plain_paths_under_the_device_api_are_allowed(path: str) -> None:
     with pytest.raises(ValueError, match="not a plain path under /api/devices/"):

@@ -59,8 +59,9 @@ class UseradmStore:
     def keep_newest_sessions(self, user_id: str, limit: int) -> None:
         """Delete a user's sessions but the newest `limit`."""
         self._db.run(
-            "DELETE FROM user_tokens WHERE user_id = ?1 AND name IS NULL AND sequence NOT IN (SELECT sequence FROM"
-            " user_tokens WHERE user_id = ?1 AND name IS NULL ORDER BY sequence DESC LIMIT ?2)",
+            "DELETE FROM user_tokens WHERE user_id = ? AND name IS NULL AND sequence NOT IN (SELECT sequence FROM"
+            " user_tokens WHERE user_id = ? AND name IS NULL ORDER BY sequence DESC LIMIT ?)",
+            user_id,
             user_id,
             limit,
         )

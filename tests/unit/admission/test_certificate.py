@@ -1,0 +1,119 @@
+"""Client certificates as Envoy passes them on: read, or refused with a reason, and never taken for what they are not."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from mtls_ambassador.admission.certificate import PeerCertificate, certificate_key, read_certificate, require_device
+from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.refusals import RefusalReason
+from tests.certificates import CertificateAuthority, Holder
+
+CA = CertificateAuthority("My CA")
+
+
+def header(holder: Holder) -> str:
+    return quote(holder.pem.decode(), safe="")
+
+
+def read(holder: Holder) -> PeerCertificate:
+    return read_certificate(header(holder))
+
+
+@pytest.mark.parametrize("kind", ["p256", "p521", "ed25519", "rsa2048"])
+def test_reads_what_admission_needs(kind: str) -> None:
+    holder = CA.device("dev-1", key=kind, subject={"O": "Acme, Inc."})  # type: ignore[arg-type]
+    found = read(holder)
+    assert found.fingerprint == holder.fingerprint
+    assert found.serial == holder.serial
+    assert found.subject == "O=Acme\\, Inc.,CN=dev-1"
+    assert found.issuer == "CN=My CA"
+    spki = holder.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert found.public_key == spki == certificate_key(holder.certificate)
+    assert not found.is_ca
+
+
+@pytest.mark.parametrize(("serial", "text"), [(1, "01"), (0xAB, "ab"), (0x100, "0100"), (2**64, "010000000000000000")])
+def test_serial_is_written_in_whole_bytes(serial: int, text: str) -> None:
+    assert read(CA.device("dev-1", serial=serial)).serial == text
+
+
+def test_reads_odd_but_usable_ones() -> None:
+    assert read(CA.device("x", subject=x509.Name([]))).subject == ""
+    assert not read(CA.device("x", ca=None)).is_ca
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\xff")
+    assert not read(CA.device("x", extensions=[(unknown, False)])).is_ca
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "-", "x", "%", "%ff", quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "%00"]
+)
+def test_what_cannot_be_read_is_refused(value: str | None) -> None:
+    with pytest.raises(Refused) as caught:
+        read_certificate(value)
+    assert caught.value.reason is RefusalReason.CERTIFICATE_UNREADABLE
+
+
+def patched(holder: Holder, old: bytes, new: bytes) -> str:
+    assert len(old) == len(new)
+    assert holder.der.count(old) == 1
+    der = holder.der.replace(old, new)
+    pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    return quote(pem.decode(), safe="")
+
+
+def test_extension_that_stands_twice_is_refused() -> None:
+    """BoringSSL lets it pass where it does not know the extension."""
+    first, second = x509.ObjectIdentifier("1.2.3.4.100"), x509.ObjectIdentifier("1.2.3.4.101")
+    extensions = [(x509.UnrecognizedExtension(oid, b"\x05\x00"), False) for oid in (first, second)]
+    value = patched(CA.device("x", extensions=extensions), b"\x2a\x03\x04\x65", b"\x2a\x03\x04\x64")
+    with pytest.raises(Refused) as caught:
+        read_certificate(value)
+    assert caught.value.reason is RefusalReason.CERTIFICATE_UNREADABLE
+
+
+def test_name_of_a_kind_that_is_not_known_is_no_fault_of_ours() -> None:
+    """An x400Address among the alternative names is legal; nothing of it matters here."""
+    value = patched(CA.device("x", san=["DNS:abc"]), b"\x82\x03abc", b"\xa3\x03\x0c\x01a")
+    try:
+        assert not read_certificate(value).is_ca
+    except Refused as refusal:
+        assert refusal.reason is RefusalReason.CERTIFICATE_UNREADABLE
+
+
+def test_devices_are_devices() -> None:
+    server = CA.server("my-server.com")
+    require_device(
+        read(CA.device("dev-1")),
+        server_keys={certificate_key(server.certificate)},
+        ca_keys={certificate_key(CA.certificate)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("holder", "reason"),
+    [
+        (CA, RefusalReason.CA_CERTIFICATE),
+        (CA.intermediate("unknown intermediate"), RefusalReason.CA_CERTIFICATE),
+        (CA.device("of the CA's key", key=CA.key), RefusalReason.CA_CERTIFICATE),
+        (CA.device("calls itself a CA", ca=True), RefusalReason.CA_CERTIFICATE),
+    ],
+    ids=lambda value: value.label if isinstance(value, RefusalReason) else value.certificate.subject.rfc4514_string(),
+)
+def test_authorities_are_not(holder: Holder, reason: RefusalReason) -> None:
+    with pytest.raises(Refused) as caught:
+        require_device(read(holder), server_keys=set(), ca_keys={certificate_key(CA.certificate)})
+    assert caught.value.reason is reason
+
+
+def test_neither_is_the_edge_itself() -> None:
+    server = CA.server("my-server.com")
+    renewed = CA.device("another certificate for the server's key", key=server.key)
+    for holder in (server, renewed):
+        with pytest.raises(Refused) as caught:
+            require_device(read(holder), server_keys={certificate_key(server.certificate)}, ca_keys=set())
+        assert caught.value.reason is RefusalReason.SERVER_CERTIFICATE

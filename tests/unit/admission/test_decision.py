@@ -1,0 +1,145 @@
+"""The admission table, over every combination of auth sets that Mender could show."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from mtls_ambassador.admission.decision import Accept, Decision, Refuse, decide
+from mtls_ambassador.admission.request import spki
+from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
+from mtls_ambassador.refusals import RefusalReason
+
+ACCEPTED, PENDING, PREAUTHORIZED, REJECTED, UNKNOWN = (
+    AuthSetStatus.ACCEPTED,
+    AuthSetStatus.PENDING,
+    AuthSetStatus.PREAUTHORIZED,
+    AuthSetStatus.REJECTED,
+    AuthSetStatus.UNKNOWN,
+)
+OURS = "ours"
+OWN: list[AuthSetStatus | None] = [None, *AuthSetStatus]
+OTHERS = [combination for size in range(4) for combination in itertools.combinations_with_replacement(AuthSetStatus, size)]
+
+
+@functools.cache
+def public_pem(name: str) -> str:
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+@functools.cache
+def our_key() -> bytes:
+    key = load_pem_public_key(public_pem(OURS).encode())
+    assert isinstance(key, ed25519.Ed25519PublicKey)
+    return spki(key)
+
+
+def device(own: AuthSetStatus | None, others: Sequence[AuthSetStatus], *, at: int = 0, gone: bool = False) -> MenderDevice:
+    sets = [AuthSet(f"other-{number}", public_pem(f"{number}"), status) for number, status in enumerate(others)]
+    if own is not None:
+        sets.insert(at, AuthSet(OURS, public_pem(OURS), own))
+    return MenderDevice("device", gone, tuple(sets))
+
+
+def decisions(own: AuthSetStatus | None, others: Sequence[AuthSetStatus]) -> set[Decision]:
+    """The decision, wherever our set stands in the list."""
+    return {decide(device(own, others, at=at), our_key()) for at in range(len(others) + 1)}
+
+
+@pytest.mark.parametrize("own", OWN, ids=str)
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
+def test_every_combination(own: AuthSetStatus | None, others: tuple[AuthSetStatus, ...]) -> None:
+    (decision,) = decisions(own, others)
+    statuses = {*others, *([own] if own else [])}
+    if isinstance(decision, Accept):
+        assert decision == Accept(OURS)
+        assert statuses == {PENDING}, "only pending keys, ours among them"
+        assert own is PENDING
+        return
+    reason = decision.reason
+    assert (reason is RefusalReason.REJECTED_BY_OPERATOR) == (REJECTED in statuses and ACCEPTED not in statuses)
+    if reason is RefusalReason.KEY_CHANGE_NEEDS_APPROVAL:
+        assert own not in (ACCEPTED, PREAUTHORIZED, REJECTED)
+        assert {ACCEPTED, PREAUTHORIZED} & set(others)
+    elif reason is RefusalReason.KEY_SUPERSEDED:
+        assert own is REJECTED
+        assert ACCEPTED in others
+    elif reason is RefusalReason.DEVICE_LIMIT:
+        assert own is PREAUTHORIZED
+    elif reason is RefusalReason.MENDER_REFUSED:
+        # Mender's own answer, as there is nothing better to say.
+        assert own in (None, ACCEPTED, UNKNOWN) or UNKNOWN in others
+    else:
+        assert reason is RefusalReason.REJECTED_BY_OPERATOR
+    assert not (own is PENDING and set(others) <= {PENDING}), "this one has to be accepted"
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "decision"),
+    [
+        (PENDING, [], Accept(OURS)),
+        (PENDING, [PENDING, PENDING], Accept(OURS)),
+        (PENDING, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
+        (PENDING, [PREAUTHORIZED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
+        (PENDING, [ACCEPTED, REJECTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
+        (None, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
+        (PENDING, [REJECTED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (PENDING, [REJECTED, PREAUTHORIZED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (REJECTED, [], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (REJECTED, [PENDING, PREAUTHORIZED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (None, [REJECTED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (PREAUTHORIZED, [REJECTED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
+        (REJECTED, [ACCEPTED], Refuse(RefusalReason.KEY_SUPERSEDED)),
+        (ACCEPTED, [], Refuse(RefusalReason.MENDER_REFUSED)),
+        (ACCEPTED, [REJECTED], Refuse(RefusalReason.MENDER_REFUSED)),
+        (PREAUTHORIZED, [], Refuse(RefusalReason.DEVICE_LIMIT)),
+        (PREAUTHORIZED, [ACCEPTED], Refuse(RefusalReason.DEVICE_LIMIT)),
+        (PENDING, [UNKNOWN], Refuse(RefusalReason.MENDER_REFUSED)),
+        (UNKNOWN, [], Refuse(RefusalReason.MENDER_REFUSED)),
+        (None, [], Refuse(RefusalReason.MENDER_REFUSED)),
+        (None, [PENDING], Refuse(RefusalReason.MENDER_REFUSED)),
+    ],
+)
+def test_rows(own: AuthSetStatus | None, others: list[AuthSetStatus], decision: Decision) -> None:
+    assert decisions(own, others) == {decision}
+
+
+def test_no_device() -> None:
+    assert decide(None, our_key()) == Refuse(RefusalReason.MENDER_REFUSED)
+
+
+@pytest.mark.parametrize("own", OWN, ids=str)
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
+def test_nothing_is_touched_while_the_device_is_removed(
+    own: AuthSetStatus | None, others: tuple[AuthSetStatus, ...]
+) -> None:
+    assert decide(device(own, others, gone=True), our_key()) == Refuse(RefusalReason.DECOMMISSIONING)
+
+
+def test_keys_are_compared_by_what_they_are() -> None:
+    spelled = public_pem(OURS).replace("\n", "\r\n")
+    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, spelled, PENDING),))
+    assert decide(found, our_key()) == Accept(OURS)
+
+
+@pytest.mark.parametrize("unreadable", ["", "None", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+@pytest.mark.parametrize("status", list(AuthSetStatus))
+def test_key_that_cannot_be_read_is_somebody_elses(unreadable: str, status: AuthSetStatus) -> None:
+    sets = (AuthSet("odd", unreadable, status), AuthSet(OURS, public_pem(OURS), PENDING))
+    decision = decide(MenderDevice("device", decommissioning=False, auth_sets=sets), our_key())
+    assert isinstance(decision, Accept) == (status is PENDING)
+    if isinstance(decision, Accept):
+        assert decision.auth_set_id == OURS
+
+
+def test_an_ec_key_is_found_too() -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, pem, PENDING),))
+    assert decide(found, spki(key)) == Accept(OURS)

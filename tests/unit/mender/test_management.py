@@ -1,0 +1,263 @@
+"""Management calls: what is sent, what each answer means, and how little is asked of a server in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from mtls_ambassador.mender import management as module
+from mtls_ambassador.mender.egress import Answer
+from mtls_ambassador.mender.errors import (
+    DeviceLimitReached,
+    ManagementForbidden,
+    ManagementUnavailable,
+    StateChanged,
+    UpstreamUnavailable,
+)
+from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, Management, MenderDevice, read_device
+from mtls_ambassador.mender.session import SessionStatus
+from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
+
+DEVICES = "/api/management/v2/devauth/devices"
+ID = "5a1a6f4e-6c0d-4e5b-9b1e-1a2b3c4d5e6f"
+
+
+class ScriptedSession:
+    """Gives `token-1`, and the next one when that is refused."""
+
+    def __init__(self) -> None:
+        self.status = SessionStatus("untried", "")
+        self.number = 1
+        self.accepted = 0
+
+    async def token(self) -> str:
+        return f"token-{self.number}"
+
+    def refuse(self, token: str) -> None:
+        if token == f"token-{self.number}":
+            self.number += 1
+
+    def accept(self) -> None:
+        self.accepted += 1
+
+
+class Scene:
+    def __init__(self, *steps: Answer | Exception) -> None:
+        self.clock = Clock()
+        self.egress = ScriptedEgress(*steps)
+        self.session = ScriptedSession()
+        self.management = Management(self.egress, self.session, self.clock)
+
+    async def preauthorise(self) -> str | None:
+        return await self.management.preauthorise({"mac": "ä", "n": 1.0}, "PEM", "request-1")
+
+
+async def test_preauthorises_without_force() -> None:
+    scene = Scene(answer(201, b"", Location=f"devices/{ID}"))
+    assert await scene.preauthorise() is None
+    (sent,) = scene.egress.sent
+    assert (sent.method, sent.path) == ("POST", DEVICES)
+    assert json.loads(sent.body) == {"identity_data": {"mac": "ä", "n": 1}, "pubkey": "PEM"}
+    assert dict(sent.headers) == {
+        "Authorization": "Bearer token-1",
+        "X-MEN-RequestID": "request-1",
+        "Content-Type": "application/json",
+    }
+    assert scene.session.accepted == 1
+    assert scene.management.calls == 1
+
+
+async def test_conflict_names_the_device() -> None:
+    assert await Scene(answer(409, {"id": ID, "auth_sets": None})).preauthorise() == ID
+
+
+async def test_reads_a_device() -> None:
+    sets = [{"id": "a-1", "pubkey": "PEM", "status": "pending", "ts": "x"}]
+    scene = Scene(answer(200, {"id": ID, "decommissioning": True, "auth_sets": sets}))
+    found = await scene.management.device(ID, "r")
+    assert found == MenderDevice(ID, decommissioning=True, auth_sets=(AuthSet("a-1", "PEM", AuthSetStatus.PENDING),))
+    assert scene.egress.paths == [f"GET {DEVICES}/{ID}"]
+    assert scene.egress.sent[0].body == b""
+    assert "Content-Type" not in scene.egress.sent[0].headers
+    assert await Scene(answer(404, {"error": "device not found"})).management.device(ID, "r") is None
+
+
+async def test_accepts_a_set() -> None:
+    scene = Scene(answer(204))
+    await scene.management.accept(ID, "a-1", "r")
+    assert scene.egress.paths == [f"PUT {DEVICES}/{ID}/auth/a-1/status"]
+    assert json.loads(scene.egress.sent[0].body) == {"status": "accepted"}
+
+
+@pytest.mark.parametrize(("status", "error"), [(422, DeviceLimitReached), (400, StateChanged), (404, StateChanged)])
+async def test_what_accepting_may_meet(status: int, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await Scene(answer(status, {"error": "?"})).management.accept(ID, "a-1", "r")
+
+
+async def call(management: Management, name: str) -> object:
+    if name == "preauthorise":
+        return await management.preauthorise({"mac": "a"}, "PEM", "r")
+    if name == "device":
+        return await management.device(ID, "r")
+    if name == "accept":
+        await management.accept(ID, "a-1", "r")
+        return None
+    await management.probe()
+    return None
+
+
+CALLS = ["preauthorise", "device", "accept", "probe"]
+TROUBLES: list[tuple[Answer | Exception, str, float]] = [
+    (answer(500), "error", 30),
+    (answer(502, b"<html>"), "error", 30),
+    (answer(503, b"", Retry_After="7"), "error", 7),
+    (answer(429, b"", Retry_After="9"), "busy", 9),
+    (answer(429), "busy", 5),
+    (answer(429, b"", Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"), "busy", 5),
+    (UpstreamUnavailable("Mender cannot be reached"), "unreachable", 30),
+]
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(("trouble", "label", "retry_after"), TROUBLES, ids=lambda value: str(value)[:12])
+async def test_trouble(name: str, trouble: Answer | Exception, label: str, retry_after: float) -> None:
+    with pytest.raises(ManagementUnavailable) as caught:
+        await call(Scene(trouble).management, name)
+    assert caught.value.label == label
+    assert caught.value.retry_after == retry_after
+
+
+@pytest.mark.parametrize("name", CALLS[:3])
+async def test_forbidden(name: str) -> None:
+    scene = Scene(answer(403, {"error": "unauthorized"}))
+    with pytest.raises(ManagementForbidden):
+        await call(scene.management, name)
+    assert scene.session.accepted == 1, "the session is good, the role is narrow"
+
+
+async def test_probe_does_not_mind_a_narrow_role() -> None:
+    scene = Scene(answer(403), answer(200, {"count": 1}))
+    await scene.management.probe()
+    await scene.management.probe()
+    assert scene.session.accepted == 2
+
+
+@pytest.mark.parametrize("name", CALLS[:3])
+@pytest.mark.parametrize("status", [200, 202, 204, 301, 302, 400, 402, 404, 405, 409, 413, 415, 418, 422])
+async def test_answers_that_a_call_does_not_have(name: str, status: int) -> None:
+    expected = {"preauthorise": {409}, "device": {200, 404}, "accept": {204, 400, 404, 422}}[name]
+    if status in expected:
+        return
+    with pytest.raises(ManagementUnavailable) as caught:
+        await call(Scene(answer(status, b"<html>")).management, name)
+    assert caught.value.label == "error"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'"x"', b"\xff", b"{}", b'{"id":7}', b'{"id":""}', b'{"id":"a/../b"}'])
+async def test_bodies_that_are_no_device(body: bytes) -> None:
+    for name, status in (("preauthorise", 409), ("device", 200)):
+        with pytest.raises(ManagementUnavailable) as caught:
+            await call(Scene(answer(status, body)).management, name)
+        assert caught.value.label == "error"
+
+
+async def test_after_401_once_more_with_a_new_token() -> None:
+    scene = Scene(answer(401), answer(201))
+    assert await scene.preauthorise() is None
+    assert [sent.headers["Authorization"] for sent in scene.egress.sent] == ["Bearer token-1", "Bearer token-2"]
+    assert scene.egress.sent[0].body == scene.egress.sent[1].body
+
+
+async def test_not_more_than_once() -> None:
+    scene = Scene(answer(401), answer(401))
+    with pytest.raises(ManagementUnavailable) as caught:
+        await scene.preauthorise()
+    assert caught.value.label == "credentials_refused"
+    assert len(scene.egress.sent) == 2
+    assert scene.session.accepted == 0
+
+
+async def test_after_429_nothing_is_asked_for_a_while() -> None:
+    scene = Scene(answer(429, b"", Retry_After="10"), answer(201))
+    for wait in (10, 10, 4):
+        with pytest.raises(ManagementUnavailable) as caught:
+            await scene.preauthorise()
+        assert caught.value.label == "busy"
+        assert caught.value.retry_after == wait
+        scene.clock.now += 6 if wait == 10 and scene.management.calls == 1 and caught.value.what.endswith("(429)") else 0
+        if scene.clock.now == 1000 + 6 and wait == 10:
+            break
+    assert len(scene.egress.sent) == 1
+    scene.clock.now = 1010
+    assert await scene.preauthorise() is None
+
+
+async def test_a_slow_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", 0.01)
+    scene = Scene()
+
+    async def never(_: Sent) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scene.egress.always = never
+    with pytest.raises(ManagementUnavailable) as caught:
+        await scene.preauthorise()
+    assert caught.value.label == "slow"
+
+
+async def test_so_many_calls_at_once_and_no_more() -> None:
+    scene = Scene()
+    gate, under_way = asyncio.Event(), 0
+
+    async def held(_: Sent) -> Answer:
+        nonlocal under_way
+        under_way += 1
+        await gate.wait()
+        under_way -= 1
+        return answer(201)
+
+    scene.egress.always = held
+    calls = asyncio.gather(*(scene.preauthorise() for _ in range(100)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert under_way == 32
+    gate.set()
+    assert await calls == [None] * 100
+
+
+def device(**content: Any) -> dict[str, Any]:
+    return {"id": ID, "auth_sets": [], **content}
+
+
+@pytest.mark.parametrize(("shown", "meant"), [(True, True), (False, False), (None, False), ("true", False), (1, False)])
+def test_decommissioning_is_true_or_it_is_not(shown: object, meant: bool) -> None:
+    assert read_device(device(decommissioning=shown)).decommissioning is meant
+
+
+def test_a_device_may_have_no_sets() -> None:
+    assert read_device({"id": ID}).auth_sets == ()
+    assert read_device(device(auth_sets=None)).auth_sets == ()
+
+
+@pytest.mark.parametrize("status", ["frozen", "", None, 7, True, [], ["pending"], {}, "Pending", "unknown"])
+def test_a_status_that_is_not_known_is_unknown(status: object) -> None:
+    try:
+        (found,) = read_device(device(auth_sets=[{"id": "a", "pubkey": "x", "status": status}])).auth_sets
+    except ManagementUnavailable as error:
+        assert error.label == "error"
+    else:
+        assert found.status is AuthSetStatus.UNKNOWN
+
+
+@pytest.mark.parametrize("sets", ["x", 7, {}, {"id": "a"}, ["x"], [None], [{}], [{"id": "a/b"}], [{"id": 7}], [{"id": "x" * 65}]])
+def test_sets_that_are_none(sets: object) -> None:
+    if not sets:
+        assert read_device(device(auth_sets=sets)).auth_sets == ()
+        return
+    with pytest.raises(ManagementUnavailable):
+        read_device(device(auth_sets=sets))
