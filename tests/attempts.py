@@ -96,6 +96,8 @@ class SeenRequest:
     headers: Mapping[str, tuple[str, ...]]
     """Lower-case names, all values."""
     body: bytes
+    whole: bool
+    """Whether all of the body has come."""
 
 
 def parse_requests(data: bytes) -> list[SeenRequest]:
@@ -122,8 +124,12 @@ def parse_requests(data: bytes) -> list[SeenRequest]:
         framing = [*headers.get("content-length", ()), *headers.get("transfer-encoding", ())]
         assert len(framing) <= 1, headers
         assert len(headers["host"]) == 1, headers
-        body, data = _body(200, {"content-length": ("0",), **headers}, data)
-        seen.append(SeenRequest(parts[0], parts[1], headers, body))
+        rest, whole = data, True
+        try:
+            body, data = _body(200, headers if framing else {"content-length": ("0",)}, rest)
+        except IncompleteError:
+            body, data, whole = rest, b"", False
+        seen.append(SeenRequest(parts[0], parts[1], headers, body, whole))
     return seen
 
 

@@ -20,6 +20,8 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.seen = bytearray()
         """Everything that clients sent, in order of arrival."""
+        self.connections: list[bytearray] = []
+        """The same, each connection by itself."""
         self.port = 0
         self._is_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
@@ -84,10 +86,12 @@ class Relay:
             writer.close()
             return
         self._writers |= {writer, upstream_writer}
+        connection = bytearray()
+        self.connections.append(connection)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, upstream_writer, record=True))
-                group.create_task(self._pump(upstream_reader, writer, record=False))
+                group.create_task(self._pump(reader, upstream_writer, connection))
+                group.create_task(self._pump(upstream_reader, writer, None))
         except* OSError:
             pass  # one side has gone; the other is closed below
         finally:
@@ -96,10 +100,11 @@ class Relay:
             self._writers -= {writer, upstream_writer}
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, record: bool) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray | None) -> None:
         while data := await reader.read(65536):
-            if record:
+            if record is not None:
                 self.seen += data
+                record += data
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():

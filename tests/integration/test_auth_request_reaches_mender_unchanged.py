@@ -49,7 +49,9 @@ def spread(body: bytes) -> bytes:
         pytest.param({"tier": "standard"}, id="C++ client"),
         pytest.param({"tenant_token": "a.b.c"}, id="tenant"),
         pytest.param({"tenant_token": None, "tier": None}, id="nulls"),
-        pytest.param({"future": {"n": [1.50, 1e3, -0.0, 12345678901234567890]}, "ünï": "\u2028<&>"}, id="unknown fields"),
+        pytest.param(
+            {"future": {"n": [1.50, 1e3, -0.0, 12345678901234567890]}, "ünï": "\u2028<&>"}, id="unknown fields"
+        ),
     ],
 )
 async def test_body_is_byte_identical(scene: Scene, more: dict[str, object]) -> None:

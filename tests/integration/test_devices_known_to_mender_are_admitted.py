@@ -1,4 +1,4 @@
-"""A device that Mender accepts or preauthorises already gets in at the price of one management call, without a change."""
+"""A device that Mender accepts or preauthorises already gets in with one management call, and nothing is changed."""
 
 from __future__ import annotations
 

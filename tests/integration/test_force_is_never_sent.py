@@ -1,4 +1,4 @@
-"""The edge's management calls say what they have to and no more: `force`, which overrides operators, is never among it."""
+"""Management calls say what they have to and no more: `force`, which overrides operators, is never among it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ async def test_force_is_never_sent(tmp_path: Path) -> None:
         mender.knock(twin.identity, twin.holder)
         mender.decide(twin.identity, twin.holder, "accepted")
         mender.remove(leaving.identity)
-        outcomes = []
+        outcomes: list[int] = []
         for device in (fresh, preauthorised, pending, rejected, twin, superseded, leaving, newcomer, limited):
             mender.set_max_devices(4 if device is limited else None)
-            for edge in (w, forgetful, w):
-                outcomes.append((await device.authenticate(at=edge)).status)
+            outcomes += [(await device.authenticate(at=edge)).status for edge in (w, forgetful, w)]
         assert outcomes == [200] * 9 + [401] * 3 + [200] * 3 + [401] * 12
 
-        bodies = [(seen.method, json.loads(seen.body)) for seen in mender.seen if seen.path.startswith(DEVICES) and seen.body]
+        bodies = [
+            (seen.method, json.loads(seen.body)) for seen in mender.seen if seen.path.startswith(DEVICES) and seen.body
+        ]
         assert {(method, tuple(body)) for method, body in bodies} == {
             ("POST", ("identity_data", "pubkey")),
             ("PUT", ("status",)),

@@ -1,9 +1,10 @@
-"""With credentials that Mender refuses the edge starts, serves what it can, says so loudly, and leaves Mender in peace."""
+"""With credentials that Mender refuses the edge starts, serves what it can, says so, and leaves Mender in peace."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,7 @@ async def assert_serves_what_it_can(w: World, mender: OperatedLab) -> None:
     ],
     ids=["two factors", "wrong password", "wrong user"],
 )
-async def test_login_is_refused_from_the_start(
-    tmp_path: Path, settings: dict[str, object], state: str, told: str
-) -> None:
+async def test_login_is_refused_from_the_start(tmp_path: Path, settings: dict[str, Any], state: str, told: str) -> None:
     mender = OperatedLab(**settings)
     async with world(tmp_path, lab=mender) as w:
         await eventually(lambda: management_state(w) == state)

@@ -46,7 +46,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "lab/mender_client": "runs the real Mender client: tests/e2e",
     "mender/errors": "classes without code",
     "admission/errors": "classes without code",
-    "pki/signer": "what it signs is looked at in tests/unit/pki/test_authority.py",
+    "pki/signer": "the certificates it signs are what tests/unit/pki/test_profiles.py looks at",
     "wire": "names only",
 }
 # The lab's server is one thing to its tests, which ask it over HTTP as Mender is asked.

@@ -186,7 +186,6 @@ def read_device(content: Mapping[str, Any]) -> MenderDevice:
     sets = content.get("auth_sets") or []
     if not isinstance(sets, list) or not all(isinstance(item, dict) for item in sets):
         raise _malformed()
-    known = set(AuthSetStatus)
     return MenderDevice(
         device_id,
         content.get("decommissioning") is True,
@@ -194,11 +193,18 @@ def read_device(content: Mapping[str, Any]) -> MenderDevice:
             AuthSet(
                 _identifier(item.get("id")),
                 str(item.get("pubkey")),
-                AuthSetStatus(item["status"]) if item.get("status") in known else AuthSetStatus.UNKNOWN,
+                _status(item.get("status")),
             )
             for item in sets
         ),
     )
+
+
+def _status(value: object) -> AuthSetStatus:
+    try:
+        return AuthSetStatus(str(value))
+    except ValueError:
+        return AuthSetStatus.UNKNOWN
 
 
 def _identifier(value: object) -> str:

@@ -22,6 +22,8 @@ LOGIN_PATH = "/api/management/v1/useradm/auth/login"
 _TIMEOUT = 10.0
 _SHORTEST_HOLD_OFF = 2.0
 _LONGEST_HOLD_OFF = 60.0
+_LOGINS_IN_VAIN = 2
+"""After so many logins in a row whose tokens were refused at their first use, there is none for a while."""
 _RENEW_AFTER = 0.8
 """The part of a session's life after which it is renewed."""
 
@@ -116,11 +118,14 @@ class Login:
         self._clock = clock
         self._wall_clock = wall_clock
         self._token: str | None = None
+        self._proven = False
+        """Whether Mender accepted a call with the token there is."""
+        self._in_vain = 0
         self._renew_at = float("inf")
         self._not_before = 0.0
         self._failures = 0
         self._last_failure: ManagementUnavailable | None = None
-        self._flight = asyncio.Lock()
+        self._flight: asyncio.Task[str] | None = None
         self.status = SessionStatus("untried", "not logged in yet")
 
     async def token(self) -> str:
@@ -131,32 +136,56 @@ class Login:
         """
         if self._token is not None and self._clock() < self._renew_at:
             return self._token
-        async with self._flight:
-            if self._token is not None and self._clock() < self._renew_at:
-                return self._token  # another flight has logged in meanwhile
-            left = self._not_before - self._clock()
-            if left > 0 and self._last_failure is not None:
-                if self._token is not None and self._last_failure.label != "credentials_refused":
-                    return self._token  # it nears its end, but still holds
-                failure = self._last_failure
-                raise ManagementUnavailable(failure.what, failure.remedy, label=failure.label, retry_after=left)
-            try:
-                await self._log_in()
-            except ManagementUnavailable as failure:
-                self._hold_off(failure)
-                raise
-            return self._token or ""
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._renew(), name="mender-login")
+            self._flight.add_done_callback(self._landed)
+        # Shielded: a caller that gives up does not take the login down for all the others.
+        return await asyncio.shield(self._flight)
 
     def refuse(self, token: str) -> None:
         """Forget `token`, if it is still the current one: it expired, was evicted by other logins, or revoked."""
-        if token == self._token:
-            self._token = None
+        if token != self._token:
+            return
+        self._token = None
+        if not self._proven:
+            self._in_vain += 1
+        if self._in_vain >= _LOGINS_IN_VAIN:
+            # Another login would fare no better, and might evict somebody else's session.
+            self._hold_off(
+                ManagementUnavailable(
+                    "Mender does not accept the session it has just opened",
+                    "Check the management user's rights in Mender.",
+                    label="error",
+                    retry_after=_SHORTEST_HOLD_OFF,
+                )
+            )
 
     def accept(self) -> None:
         """Note that it works."""
+        self._proven = True
+        self._in_vain = 0
+        self._failures = 0
         self.status = SessionStatus("ok", f"logged in as {self._user}")
 
-    async def _log_in(self) -> None:
+    def _landed(self, flight: asyncio.Task[str]) -> None:
+        self._flight = None
+        if not flight.cancelled():
+            flight.exception()  # whoever waited has got it; if nobody did, it was logged all the same
+
+    async def _renew(self) -> str:
+        failure = self._last_failure
+        left = self._not_before - self._clock()
+        if failure is None or left <= 0:
+            try:
+                return await self._log_in()
+            except ManagementUnavailable as error:
+                self._hold_off(error)
+                failure, left = error, error.retry_after
+        if self._token is not None and failure.label not in ("credentials_refused", "two_factor"):
+            return self._token  # it nears its end, but still holds
+        raise ManagementUnavailable(failure.what, failure.remedy, label=failure.label, retry_after=left) from failure
+
+    async def _log_in(self) -> str:
         try:
             answer = await self._egress.request(
                 "POST",
@@ -169,8 +198,7 @@ class Login:
                 error.what, error.remedy, label="unreachable", retry_after=_SHORTEST_HOLD_OFF
             ) from error
         if answer.status == 200:
-            self._keep(answer.body)
-            return
+            return self._keep(answer.body)
         if answer.status == 401 and b"2fa" in answer.body.lower():
             raise ManagementUnavailable(
                 f"Mender wants a second factor for {self._user}",
@@ -187,7 +215,7 @@ class Login:
             retry_after=answer.retry_after or _SHORTEST_HOLD_OFF,
         )
 
-    def _keep(self, body: bytes) -> None:
+    def _keep(self, body: bytes) -> str:
         token = body.decode("ascii", errors="replace").strip()
         if not token or not token.isprintable() or " " in token:
             raise ManagementUnavailable(
@@ -197,19 +225,22 @@ class Login:
                 retry_after=_LONGEST_HOLD_OFF,
             )
         self._token = token
-        self._failures = 0
+        self._proven = False
         self._last_failure = None
         self._not_before = 0.0
+        if not self._in_vain:
+            self._failures = 0
         expiry = expiry_of(token)
         left = expiry - self._wall_clock() if expiry is not None else float("inf")
         # A clock that is far off must not make us log in at every call.
         self._renew_at = self._clock() + max(left * _RENEW_AFTER, 5.0)
-        self.accept()
+        self.status = SessionStatus("ok", f"logged in as {self._user}")
         _log.info("logged in to Mender", user=self._user)
+        return token
 
     def _hold_off(self, failure: ManagementUnavailable) -> None:
         self._failures += 1
-        pause = min(_LONGEST_HOLD_OFF, _SHORTEST_HOLD_OFF * 2 ** (self._failures - 1))
+        pause = min(_LONGEST_HOLD_OFF, _SHORTEST_HOLD_OFF * 2 ** min(self._failures - 1, 10))
         pause = max(pause, failure.retry_after)
         self._not_before = self._clock() + pause
         self._last_failure = failure

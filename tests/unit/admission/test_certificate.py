@@ -1,4 +1,4 @@
-"""Client certificates as Envoy passes them on: read, or refused with a reason, and never taken for what they are not."""
+"""Client certificates as Envoy passes them on are read, or refused with a reason, never taken for what they are not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_reads_odd_but_usable_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", "-", "x", "%", "%ff", quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "%00"]
+    "value",
+    [None, "", "-", "x", "%", "%ff", quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "%00"],
 )
 def test_what_cannot_be_read_is_refused(value: str | None) -> None:
     with pytest.raises(Refused) as caught:
@@ -77,12 +78,9 @@ def test_extension_that_stands_twice_is_refused() -> None:
 
 
 def test_name_of_a_kind_that_is_not_known_is_no_fault_of_ours() -> None:
-    """An x400Address among the alternative names is legal; nothing of it matters here."""
+    """An x400Address among the alternative names is legal, and nothing of it matters here."""
     value = patched(CA.device("x", san=["DNS:abc"]), b"\x82\x03abc", b"\xa3\x03\x0c\x01a")
-    try:
-        assert not read_certificate(value).is_ca
-    except Refused as refusal:
-        assert refusal.reason is RefusalReason.CERTIFICATE_UNREADABLE
+    assert not read_certificate(value).is_ca
 
 
 def test_devices_are_devices() -> None:

@@ -24,7 +24,9 @@ ACCEPTED, PENDING, PREAUTHORIZED, REJECTED, UNKNOWN = (
 )
 OURS = "ours"
 OWN: list[AuthSetStatus | None] = [None, *AuthSetStatus]
-OTHERS = [combination for size in range(4) for combination in itertools.combinations_with_replacement(AuthSetStatus, size)]
+OTHERS = [
+    combination for size in range(4) for combination in itertools.combinations_with_replacement(AuthSetStatus, size)
+]
 
 
 @functools.cache
@@ -40,7 +42,9 @@ def our_key() -> bytes:
     return spki(key)
 
 
-def device(own: AuthSetStatus | None, others: Sequence[AuthSetStatus], *, at: int = 0, gone: bool = False) -> MenderDevice:
+def device(
+    own: AuthSetStatus | None, others: Sequence[AuthSetStatus], *, at: int = 0, gone: bool = False
+) -> MenderDevice:
     sets = [AuthSet(f"other-{number}", public_pem(f"{number}"), status) for number, status in enumerate(others)]
     if own is not None:
         sets.insert(at, AuthSet(OURS, public_pem(OURS), own))
@@ -128,7 +132,9 @@ def test_keys_are_compared_by_what_they_are() -> None:
     assert decide(found, our_key()) == Accept(OURS)
 
 
-@pytest.mark.parametrize("unreadable", ["", "None", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+@pytest.mark.parametrize(
+    "unreadable", ["", "None", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
+)
 @pytest.mark.parametrize("status", list(AuthSetStatus))
 def test_key_that_cannot_be_read_is_somebody_elses(unreadable: str, status: AuthSetStatus) -> None:
     sets = (AuthSet("odd", unreadable, status), AuthSet(OURS, public_pem(OURS), PENDING))

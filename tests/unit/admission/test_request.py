@@ -22,6 +22,7 @@ from mtls_ambassador.lab.server.keys import KeyRefused
 from mtls_ambassador.lab.server.keys import parse as mender_key
 from mtls_ambassador.refusals import RefusalReason
 
+LONG_S: dict[str, Any] = {"\u017f": 1, "s": 2}
 MAC = '{"mac":"52:54:00:12:34:56"}'
 JSON = ("application/json",)
 
@@ -77,7 +78,8 @@ def test_unknown_fields_are_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", " Application/JSON ;x=y", "application/json;"]
+    "content_type",
+    ["application/json", "application/json; charset=utf-8", " Application/JSON ;x=y", "application/json;"],
 )
 def test_content_types_that_are_json(content_type: str) -> None:
     assert parse(body_of(), content_types=[content_type]).identity.normal_form == MAC
@@ -93,15 +95,42 @@ def test_content_types_that_are_not() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"null", b"{}", b"{", b"\xff", b'{"a":"\xff"}', body_of() + b"{}", body_of(id_data=None), body_of(id_data=""),
-        body_of(id_data="{}"), body_of(id_data="[]"), body_of(id_data="null"), body_of(id_data={"mac": 1}), body_of(id_data=7),
-        body_of(id_data='{"a":1,"a":2}'), body_of(pubkey=None), body_of(pubkey=""), body_of(pubkey=["x"]), body_of(tenant_token=7),
-        body_of(tier={}), body_of(tenant_token=["a"]), body_of(tier=True), body_of(ID_DATA=MAC), body_of(Pubkey="x"),
-        body_of(TENANT_TOKEN="x"), body_of(Tier="x"), body_of(**{"pub\u212aey": "x"}), body_of(**{"tenant_to\u212aen": "x"}),
-        body_of(a=1, A=2), body_of(**{"\u017f": 1, "s": 2}), b'{"id_data":"x",' + body_of()[1:], body_of(x="\ud800"),
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b"{",
+        b"\xff",
+        b'{"a":"\xff"}',
+        body_of() + b"{}",
+        body_of(id_data=None),
+        body_of(id_data=""),
+        body_of(id_data="{}"),
+        body_of(id_data="[]"),
+        body_of(id_data="null"),
+        body_of(id_data={"mac": 1}),
+        body_of(id_data=7),
+        body_of(id_data='{"a":1,"a":2}'),
+        body_of(pubkey=None),
+        body_of(pubkey=""),
+        body_of(pubkey=["x"]),
+        body_of(tenant_token=7),
+        body_of(tier={}),
+        body_of(tenant_token=["a"]),
+        body_of(tier=True),
+        body_of(ID_DATA=MAC),
+        body_of(Pubkey="x"),
+        body_of(TENANT_TOKEN="x"),
+        body_of(Tier="x"),
+        body_of(pubKey="x"),
+        body_of(tenant_toKen="x"),
+        body_of(a=1, A=2),
+        body_of(**LONG_S),
+        b'{"id_data":"x",' + body_of()[1:],
+        body_of(x="\ud800"),
         json.dumps({"ID_DATA": MAC, "pubkey": pem(key("ed25519"))}).encode(),
     ],
-)  # fmt: skip
+)
 def test_malformed(body: bytes) -> None:
     assert reason(body) is RefusalReason.MALFORMED
 
@@ -112,13 +141,21 @@ P256_LINES = pem(key("p256")).splitlines()
 @pytest.mark.parametrize(
     "text",
     [
-        "x", "-----BEGIN PUBLIC KEY-----", pem(key("p256")) + pem(key("ed25519")), "junk\n" + pem(key("p256")),
-        pem(key("p256")) + "junk", pem(key("p256")).replace("PUBLIC", "RSA PUBLIC"), pem(key("p256")).replace("PUBLIC", "EC"),
-        pem(key("p256")).replace("-----\n", "-----\nProc-Type: 4\n\n", 1), "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
-        "\n".join([P256_LINES[0], P256_LINES[1][:20], P256_LINES[-1]]), "\n".join([P256_LINES[0], "AAAA", P256_LINES[-1]]),
-        "\n".join([P256_LINES[0], "?" * 8, P256_LINES[-1]]), pem(key("p256")).replace("\n", "\\n"),
+        "x",
+        "-----BEGIN PUBLIC KEY-----",
+        pem(key("p256")) + pem(key("ed25519")),
+        "junk\n" + pem(key("p256")),
+        pem(key("p256")) + "junk",
+        pem(key("p256")).replace("PUBLIC", "RSA PUBLIC"),
+        pem(key("p256")).replace("PUBLIC", "EC"),
+        pem(key("p256")).replace("-----\n", "-----\nProc-Type: 4\n\n", 1),
+        "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+        "\n".join([P256_LINES[0], P256_LINES[1][:20], P256_LINES[-1]]),
+        "\n".join([P256_LINES[0], "AAAA", P256_LINES[-1]]),
+        "\n".join([P256_LINES[0], "?" * 8, P256_LINES[-1]]),
+        pem(key("p256")).replace("\n", "\\n"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_one_pem_block_of_a_public_key(text: str) -> None:
     with pytest.raises(Refused) as caught:
         read_public_key(text)
@@ -183,7 +220,7 @@ def test_too_large() -> None:
 
 def test_refusals_come_in_a_fixed_order() -> None:
     """What is wrong first is what the device hears, whatever else is wrong."""
-    wrong = {"content_types": ["text/plain"], "signatures": [], "certificate_key": b""}
+    wrong: dict[str, Any] = {"content_types": ["text/plain"], "signatures": [], "certificate_key": b""}
     assert reason(b"x" * 65537, **wrong) is RefusalReason.BODY_TOO_LARGE
     assert reason(b"x", **wrong) is RefusalReason.UNSUPPORTED_MEDIA_TYPE
     del wrong["content_types"]
@@ -204,10 +241,22 @@ def test_details_quote_no_secret() -> None:
 
 OTHER = '{"mac":"ff:ff:ff:ff:ff:ff"}'
 NAMES = st.sampled_from(
-    ["id_data", "ID_DATA", "Id_Data", "id\\u005fdata", "pubkey", "PUBKEY", "pub\u212aey", "pub\\u212aey", "tenant_token", "x"]
+    [
+        "id_data",
+        "ID_DATA",
+        "Id_Data",
+        "id\\u005fdata",
+        "pubkey",
+        "PUBKEY",
+        "pub\u212aey",
+        "pub\\u212aey",
+        "tenant_token",
+        "x",
+    ]
 )
 MEMBERS = st.tuples(
-    NAMES, st.sampled_from([json.dumps(MAC), json.dumps(OTHER), json.dumps(pem(key("p256"))), "null", "1", '"\\ud800"', "{}"])
+    NAMES,
+    st.sampled_from([json.dumps(MAC), json.dumps(OTHER), json.dumps(pem(key("p256"))), "null", "1", '"\\ud800"', "{}"]),
 )
 GOOD = [("id_data", json.dumps(MAC)), ("pubkey", json.dumps(pem(key("ed25519"))))]
 
@@ -229,8 +278,8 @@ def test_mender_reads_the_identity_and_the_key_that_the_edge_read(
     """The security property of parsing: no accepted request is another device, or another key, to Mender."""
     fields = [*members[:place], *GOOD, *members[place:]]
     body = ("{" + ",".join(f'"{name}":{value}' for name, value in fields) + "}").encode() + tail
-    for position, piece in changes:
-        position %= len(body) + 1
+    for offset, piece in changes:
+        position = offset % (len(body) + 1)
         body = body[:position] + piece + body[position + len(piece) :]
     try:
         request = parse(body, certificate_key=None)

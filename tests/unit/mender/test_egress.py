@@ -28,7 +28,9 @@ class Peer:
             while chunk := await reader.read(65536):
                 self.seen += chunk
                 head, end, body = self.seen.partition(b"\r\n\r\n")
-                length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+                length = next(
+                    (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+                )
                 if end and len(body) >= length and self.reply is not None:
                     writer.write(self.reply)
                     await writer.drain()
@@ -98,7 +100,13 @@ async def test_no_answer_in_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"\x15\x03\x01\x00\x02\x02\x16", b"HTTP/1.1 999999 ?\r\n\r\n"]
+    "raw",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"\x15\x03\x01\x00\x02\x02\x16",
+        b"HTTP/1.1 999999 ?\r\n\r\n",
+    ],
 )
 async def test_broken_answers(tmp_path: Path, raw: bytes) -> None:
     async with egress_to(tmp_path, Peer(raw)) as egress:

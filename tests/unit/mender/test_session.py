@@ -158,18 +158,12 @@ async def test_after_a_failure_it_waits(reply: Answer | Exception, label: str, p
 async def test_it_waits_longer_after_each_failure() -> None:
     scene = Scene()
     scene.egress.always = answer(500)
-    pauses = []
-    for _ in range(8):
+    for number, pause in enumerate([2, 4, 8, 16, 32, 60, 60, 60], 1):
         await scene.failure()
-        failed = scene.clock.now
-        while scene.logins == len(pauses) + 1:
-            scene.clock.now += 1
-            await scene.failure()
-        pauses.append(scene.clock.now - failed)
-        scene.egress.sent.pop()  # the login that ended the pause belongs to the next round
-        scene.login._not_before = 0
-        scene.login._failures -= 1
-    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+        scene.clock.now += pause - 0.5
+        assert (await scene.failure()).retry_after == pytest.approx(0.5)
+        assert scene.logins == number
+        scene.clock.now += 0.5
 
 
 async def test_it_goes_on_trying_however_long_mender_is_away() -> None:
@@ -184,28 +178,57 @@ async def test_it_goes_on_trying_however_long_mender_is_away() -> None:
 
 
 async def test_a_success_ends_the_waiting() -> None:
-    scene = Scene(answer(500), answer(500), answer(200, token("a").encode()), answer(500), answer(200, token("b").encode()))
+    scene = Scene(
+        answer(500), answer(500), answer(200, token("a").encode()), answer(500), answer(200, token("b").encode())
+    )
     for pause in (2, 4):
         await scene.failure()
         scene.clock.now += pause
     await scene.login.token()
+    scene.login.accept()
     scene.login.refuse(token("a"))
     await scene.failure()
     scene.clock.now += 2
     assert await scene.login.token() == token("b")
 
 
-@pytest.mark.parametrize(("reply", "holds"), [(answer(503), True), (answer(401), False)], ids=["down", "refused"])
-async def test_a_token_near_its_end_is_used_while_no_other_is_to_be_had(reply: Answer, holds: bool) -> None:
-    scene = Scene(answer(200, token("a", 1000).encode()), reply)
+@pytest.mark.parametrize("reply", [answer(503), UpstreamUnavailable("?")], ids=["down", "unreachable"])
+async def test_a_token_near_its_end_is_used_while_no_other_is_to_be_had(reply: Answer | Exception) -> None:
+    scene = Scene(answer(200, token("a", 1000).encode()), reply, answer(200, token("b", 2000).encode()))
     await scene.login.token()
     scene.clock.now += 900
-    await scene.failure()
-    if holds:
+    for _ in range(3):
         assert await scene.login.token() == token("a", 1000)
-    else:
+    assert scene.logins == 2
+    scene.clock.now += 2
+    assert await scene.login.token() == token("b", 2000)
+
+
+async def test_a_token_near_its_end_is_not_used_once_the_credentials_are_refused() -> None:
+    scene = Scene(answer(200, token("a", 1000).encode()), answer(401))
+    await scene.login.token()
+    scene.clock.now += 900
+    for _ in range(2):
         assert (await scene.failure()).label == "credentials_refused"
     assert scene.logins == 2
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_login_from_the_others() -> None:
+    scene = Scene()
+    gate = asyncio.Event()
+
+    async def slow(_: Sent) -> Answer:
+        await gate.wait()
+        return answer(200, token("a").encode())
+
+    scene.egress.steps = [slow]
+    impatient, patient = (asyncio.create_task(scene.login.token()) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    gate.set()
+    assert await patient == token("a")
+    assert scene.logins == 1
 
 
 async def test_secrets_are_in_no_text() -> None:
@@ -238,11 +261,19 @@ async def test_personal_access_token_is_given_until_it_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "expiry"),
     [
-        (token("a", 10), WALL + 10), (token("a"), None), ("", None), ("a.b", None), ("a.b.c.d", None), ("a.!.c", None),
-        ("a.bm8.c", None), ("a.W10.c", None), ("a." + base64.urlsafe_b64encode(b'{"exp":"soon"}').decode() + ".c", None),
-        ("a." + base64.urlsafe_b64encode(b'{"exp":true}').decode() + ".c", None), ("a.\xff.c", None),
+        (token("a", 10), WALL + 10),
+        (token("a"), None),
+        ("", None),
+        ("a.b", None),
+        ("a.b.c.d", None),
+        ("a.!.c", None),
+        ("a.bm8.c", None),
+        ("a.W10.c", None),
+        ("a." + base64.urlsafe_b64encode(b'{"exp":"soon"}').decode() + ".c", None),
+        ("a." + base64.urlsafe_b64encode(b'{"exp":true}').decode() + ".c", None),
+        ("a.\xff.c", None),
     ],
-)  # fmt: skip
+)
 def test_expiry(text: str, expiry: float | None) -> None:
     assert expiry_of(text) == expiry
 

@@ -1,0 +1,259 @@
+"""The admission service speaks HTTP as devices expect it: refusals with reason and id, Mender's answers as they are."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import structlog
+
+from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.certificate import certificate_key
+from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.memory import AdmittedLately
+from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
+from mtls_ambassador.lab.device import auth_request
+from mtls_ambassador.mender.egress import Answer
+from mtls_ambassador.mender.management import Management
+from mtls_ambassador.mender.session import PersonalAccessToken
+from mtls_ambassador.observe.logging import configure
+from tests.certificates import CertificateAuthority, Holder
+from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
+
+PATH = "/api/devices/v1/authentication/auth_requests"
+CA = CertificateAuthority("My CA")
+SERVER = CA.server("my-server.com")
+DEVICE = CA.device("dev-1")
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure("json", debug=True, stream=stream)
+    yield stream
+    structlog.reset_defaults()
+    configure("text", debug=False)
+
+
+@dataclass
+class Reply:
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    def header(self, name: bytes) -> bytes | None:
+        values = [value for key, value in self.headers if key == name]
+        assert len(values) <= 1
+        return values[0] if values else None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """The application, with a Mender behind it whose auth answers and management answers are given."""
+
+    def __init__(self, auth: Answer, *management: Answer, require_same_key: bool = True) -> None:
+        clock = Clock()
+        self.auth, self.management = auth, list(management)
+        self.egress = ScriptedEgress()
+        self.egress.always = self._mender
+        admission = Admission(
+            Management(self.egress, PersonalAccessToken("t", clock), clock), AdmittedLately(9, 60, clock), Flights()
+        )
+        policy = Policy(
+            require_same_key=require_same_key,
+            server_keys=frozenset({certificate_key(SERVER.certificate)}),
+            ca_keys=frozenset({certificate_key(CA.certificate)}),
+        )
+        self.outcomes = Outcomes()
+        self.app = create_app(admission, self.egress, policy, self.outcomes)
+
+    @property
+    def forwarded(self) -> list[Sent]:
+        return [sent for sent in self.egress.sent if sent.path == PATH]
+
+    async def post(self, holder: Holder = DEVICE, *, method: str = "POST", path: str = PATH, **changes: Any) -> Reply:
+        """An auth request of `holder`; `changes`: `body`, and headers by name with _ for -, None to leave one out."""
+        signed = auth_request(holder.key, {"mac": "a"}, body=changes.pop("body", None))
+        headers: dict[str, str | None] = {
+            "host": "my-server.com",
+            "x-edge-client-cert": quote(holder.pem.decode(), safe=""),
+            "x-edge-client-address": "192.0.2.1:4711",
+            "x-men-requestid": "r-1",
+            **{name.lower(): value for name, value in signed.headers.items()},
+            **{name.replace("_", "-"): value for name, value in changes.items()},
+        }
+        sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items() if value is not None]
+        return await self._call(method, path, sent, signed.body)
+
+    async def _mender(self, sent: Sent) -> Answer:
+        return self.auth if sent.path == PATH else self.management.pop(0)
+
+    async def _call(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
+        reply = Reply()
+        parts = [body[:500], body[500:]]
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                reply.status, reply.headers = message["status"], list(message["headers"])
+            else:
+                reply.body += message.get("body", b"")
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": headers,
+            "client": None,
+            "server": None,
+        }
+        await self.app(scope, receive, send)
+        return reply
+
+
+TOKEN = answer(200, b"a.b.c", Content_Type="application/jwt", X_Of_Tomorrow="1")
+
+
+async def test_admits_and_passes_the_answer_on(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201))
+    reply = await service.post()
+    assert (reply.status, reply.body) == (200, b"a.b.c")
+    assert sorted(reply.headers) == [
+        (b"content-length", b"5"),
+        (b"content-type", b"application/jwt"),
+        (b"x-of-tomorrow", b"1"),
+    ]
+    assert service.outcomes.counts == {"admitted": 1}
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert line["event"] == "admitted 192.0.2.1:4711"
+    assert line["identity"] == '{"mac":"a"}'
+    assert (line["serial"], line["subject"], line["request_id"]) == (DEVICE.serial, "CN=dev-1", "r-1")
+
+
+async def test_what_reaches_mender() -> None:
+    service = Service(TOKEN, answer(201))
+    await service.post(connection="keep-alive", te="trailers", x_envoy_internal="1", x_any="é", expect="100-continue")
+    (sent,) = service.forwarded
+    assert sent.body == auth_request(DEVICE.key, {"mac": "a"}).body
+    assert {name.lower() for name in sent.headers} == {
+        "authorization",
+        "content-type",
+        "x-any",
+        "x-men-requestid",
+        "x-men-signature",
+    }
+    assert sent.headers["X-MEN-RequestID"] == "r-1"
+    assert [request.headers["X-MEN-RequestID"] for request in service.egress.sent] == ["r-1", "r-1"]
+
+
+@pytest.mark.parametrize("given", [None, "", "two words", "é", "x" * 129, "a\x7f"])
+async def test_request_id_that_is_none_is_replaced(given: str | None) -> None:
+    service = Service(TOKEN, answer(201))
+    await service.post(x_men_requestid=given)
+    (sent,) = service.forwarded
+    assert len(sent.headers["X-MEN-RequestID"]) == 36
+
+
+ODD_KEY = CA.device("other")
+
+
+@pytest.mark.parametrize(
+    ("holder", "changes", "status", "reason"),
+    [
+        (DEVICE, {"x_edge_client_cert": None}, 403, "certificate_unreadable"),
+        (DEVICE, {"x_edge_client_cert": "x"}, 403, "certificate_unreadable"),
+        (SERVER, {}, 403, "server_certificate"),
+        (CA, {}, 403, "ca_certificate"),
+        (DEVICE, {"body": b"x" * 65537}, 413, "body_too_large"),
+        (DEVICE, {"body": b"{}"}, 400, "malformed_request"),
+        (DEVICE, {"content_type": None}, 400, "malformed_request"),
+        (DEVICE, {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+        (DEVICE, {"x_men_signature": None}, 400, "missing_signature"),
+        (DEVICE, {"x_men_signature": "AAAA"}, 401, "bad_signature"),
+        (DEVICE, {"x_edge_client_cert": quote(ODD_KEY.pem.decode())}, 401, "key_mismatch"),
+    ],
+)
+async def test_refusals_before_mender_hears_of_it(
+    log: io.StringIO, holder: Holder, changes: dict[str, Any], status: int, reason: str
+) -> None:
+    service = Service(TOKEN)
+    reply = await service.post(holder, **changes)
+    assert (reply.status, reply.json["reason"], reply.json["request_id"]) == (status, reason, "r-1")
+    assert reply.json.keys() == {"error", "reason", "request_id"}
+    assert reply.header(b"content-type") == b"application/json; charset=utf-8"
+    assert reply.header(b"x-men-requestid") == b"r-1"
+    assert service.egress.sent == []
+    assert service.outcomes.counts == {reason: 1}
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["level"], line["reason"], line["status"]) == ("warning", reason, status)
+    assert line["remedy"]
+
+
+async def test_separate_key_is_a_setting() -> None:
+    service = Service(TOKEN, answer(201), require_same_key=False)
+    assert (await service.post(x_edge_client_cert=quote(ODD_KEY.pem.decode()))).status == 200
+
+
+async def test_refusal_with_a_time_to_wait() -> None:
+    service = Service(answer(401, {"error": "dev auth: unauthorized"}), answer(503, b"", Retry_After="7"))
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (503, "management_unavailable")
+    assert reply.header(b"retry-after") == b"7"
+
+
+async def test_error_of_mender_is_counted_apart(log: io.StringIO) -> None:
+    service = Service(
+        answer(500, b"oops", Connection="close", Keep_Alive="5", Transfer_Encoding="chunked"), answer(201)
+    )
+    reply = await service.post()
+    assert (reply.status, reply.body) == (500, b"oops")
+    assert reply.headers == [(b"content-length", b"4")]
+    assert service.outcomes.counts == {"mender_answer": 1}
+    assert "Mender answered 500 to the auth request of 192.0.2.1:4711" in log.getvalue()
+
+
+async def test_a_fault_of_ours_admits_nobody_and_tells_nothing(log: io.StringIO) -> None:
+    service = Service(TOKEN)  # which has no answer to the management call
+    with pytest.raises(IndexError):  # the server logs it once more
+        await service.post()
+    assert service.outcomes.counts == {"internal_error": 1}
+    assert "met a fault in the edge" in log.getvalue()
+    assert service.forwarded == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+async def test_only_auth_requests(method: str) -> None:
+    service = Service(TOKEN)
+    assert (await service.post(method=method)).status == 405
+    assert (await service.post(path="/elsewhere")).status == 404
+    assert service.egress.sent == []
+
+
+async def test_logs_hold_no_secret(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201))
+    signed = auth_request(DEVICE.key, {"mac": "a"}, "tenant-secret")
+    await service.post(body=signed.body, authorization="Bearer tenant-secret")
+    await service.post(body=b'{"tenant_token":"tenant-secret"}')
+    for secret in ("tenant-secret", "a.b.c", signed.headers["X-MEN-Signature"]):
+        assert secret not in log.getvalue()
+
+
+def test_repeated_headers_stay_repeated() -> None:
+    found = forwarded_headers([(b"X-A", b"1"), (b"x-a", b"2"), (b"Host", b"h"), (b"X-Edge-Foo", b"3"), (b"TE", b"4")])
+    assert list(found.items()) == [("X-A", "1"), ("x-a", "2")]
