@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mtls_ambassador.ambassador import Ambassador
-from mtls_ambassador.lab.device import PrivateKey, auth_request
+from mtls_ambassador.lab.auth_request import PrivateKey, auth_request
 from tests.certificates import Holder
 from tests.operated_lab import AUTH_REQUESTS
 from tests.world import World, edge_settings, write_settings_files
@@ -122,18 +121,6 @@ class RawDevice:
             lines += f"Content-Length: {len(content)}\r\n"
         return await self._send("POST", AUTH_REQUESTS, lines + headers, content, at or self._world)
 
-    async def authenticate_until(self, status: int, *, at: World | None = None, seconds: float = 10.0) -> Reply:
-        """Send auth requests until one is answered so.
-
-        Raises:
-            AssertionError: none was in time.
-        """
-        deadline = time.monotonic() + seconds
-        while (reply := await self.authenticate(at=at)).status != status:
-            assert time.monotonic() < deadline, (reply.status, reply.body, reply.log)
-            await asyncio.sleep(0.05)
-        return reply
-
     async def call(self, token: str) -> int:
         """Replace its inventory by nothing, and return the status: 200 if the token is good, else 401."""
         lines = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
@@ -146,6 +133,14 @@ class RawDevice:
         head = f"{method} {path} HTTP/1.1\r\nHost: my-server.com\r\nConnection: close\r\n{lines}\r\n"
         answer = await w.raw(self._context, head.encode() + content)
         return _parse(answer, "\n".join(w.log_lines(request_id)))
+
+
+def let_time_pass(w: World, seconds: float) -> None:
+    """Set the clocks forward by which the edge leaves Mender in peace after a failure."""
+    management = w.edge._management
+    assert management is not None
+    for holder in (management, management.session):
+        holder._clock = lambda: time.monotonic() + seconds  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager

@@ -51,8 +51,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 _STAGES: Mapping[Stage, tuple[str, str]] = {
     Stage.HANDSHAKE: (
         "In the TLS handshake",
-        "The connection ends with a TLS alert; there is no HTTP answer, and Mender never hears of it. The log line "
-        "begins with `TLS handshake error from ADDRESS`.",
+        "TLS ends with an alert; there is no HTTP answer. The log line begins with `TLS handshake error from ADDRESS`.",
     ),
     Stage.REQUEST: (
         "At the request",

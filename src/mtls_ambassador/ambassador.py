@@ -15,7 +15,7 @@ import structlog
 
 from mtls_ambassador import __version__
 from mtls_ambassador.admission.admit import Admission
-from mtls_ambassador.admission.certificate import certificate_key
+from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
@@ -117,8 +117,8 @@ class Ambassador:
         memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
         policy = Policy(
             require_same_key=settings.require_same_key,
-            server_keys=frozenset({certificate_key(material.server_chain[0])}),
-            ca_keys=frozenset(map(certificate_key, (*material.device_cas, *material.server_chain[1:]))),
+            server_keys=keys_of(material.server_chain[:1]),
+            ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
         )
         app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
@@ -139,7 +139,7 @@ class Ambassador:
         host = address.host or ("::" if has_ipv6() else "0.0.0.0")  # noqa: S104 - the user left the host out
         listener = tcp_listener(host, address.port)
         port: int = listener.getsockname()[1]
-        await self._stack.enter_async_context(HttpServer(app, listener))
+        await self._stack.enter_async_context(HttpServer(app, listener, public=True))
         return port
 
     @property
@@ -191,6 +191,11 @@ class Ambassador:
             _log.warning(warning)
         if self._settings.insecure_skip_verify:
             _log.warning("insecure_skip_verify is set: anybody on the way to Mender can read and change everything")
+        if not self._settings.require_same_key:
+            _log.warning(
+                "require_same_key is false: whoever holds a valid certificate and has seen a device's auth request "
+                "can send it again as its own and gets that device's token"
+            )
         if self._settings.sends_credentials_in_clear:
             _log.warning("mender_backend is http://: the management password and all tokens travel in clear")
 

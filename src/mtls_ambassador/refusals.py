@@ -216,12 +216,20 @@ class RefusalReason(Enum):
         "the client's certificate passed TLS, but cannot be parsed",
         "Issue it anew; its encoding breaks RFC 5280.",
     )
+    CERTIFICATE_EXPIRED = Refusal(
+        "certificate_expired",
+        Stage.AUTH_REQUEST,
+        403,
+        "this certificate has expired",
+        "the client's certificate expired while its connection was open",
+        "Issue the device a new certificate.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,
         429,
-        "too many auth requests at the same time",
-        "too many auth requests of this device or identity wait already",
+        "too many auth requests, try again later",
+        "this certificate sends more auth requests than a device does, or too many wait for this identity",
         "Nothing, unless it goes on: then somebody hammers the edge with this certificate.",
     )
 
@@ -265,7 +273,7 @@ class RefusalReason(Enum):
         None,
         "",
         "Mender's limit of accepted devices is reached",
-        "Raise the limit in Mender, or remove devices.",
+        "Raise the limit in Mender, or remove devices. If there is room, the device's tenant token is wrong.",
     )
     MENDER_REFUSED = Refusal(
         "mender_refused",

@@ -11,8 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mtls_ambassador.errors import Error
+
+_MOST_PUBLIC_CONNECTIONS = 64
 
 
 class _QuietServer(uvicorn.Server):
@@ -32,6 +35,18 @@ class _QuietServer(uvicorn.Server):
         self.should_exit = True
 
 
+class _BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 of which there are only so many connections, and none that stays silent."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_PUBLIC_CONNECTIONS:
+            transport.abort()
+            return
+        # Taken back by the first byte, like uvicorn's own between two requests.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+
 class HttpServer:
     """An ASGI application on one listening socket, for the time of an `async with`.
 
@@ -40,23 +55,32 @@ class HttpServer:
         listener: A bound socket (TCP or Unix); the server listens on it and closes it at the end.
         tls: Certificate chain and private key, PEM files; None for plain HTTP.
         grace: Seconds that requests in progress get when the block is left.
+        public: Whether strangers may reach it: then connections are few, and do not stay when they have nothing to say,
+            so that they cannot use up the process's file descriptors.
     """
 
     def __init__(
-        self, app: Any, listener: socket.socket, *, tls: tuple[Path, Path] | None = None, grace: float = 5.0
+        self,
+        app: Any,
+        listener: socket.socket,
+        *,
+        tls: tuple[Path, Path] | None = None,
+        grace: float = 5.0,
+        public: bool = False,
     ) -> None:
         self._listener = listener
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=_BoundedProtocol if public else HttpToolsProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=75,  # longer than Envoy keeps an idle upstream connection, so that Envoy closes first
+            # For Envoy longer than it keeps an idle upstream connection, so that Envoy closes first.
+            timeout_keep_alive=5 if public else 75,
             ws="none",
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
@@ -115,7 +139,8 @@ def tcp_listener(host: str, port: int) -> socket.socket:
         Error: the address is taken, not ours, or the port needs a privilege.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, since asyncio switches Nagle's algorithm off only where it is.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

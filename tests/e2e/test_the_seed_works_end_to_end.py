@@ -12,7 +12,6 @@ from tests.e2e.mender_peer import seed_client
 from tests.edge_process import EdgeProcess
 from tests.world import PASSWORD, USER, edge_environment, eventually
 
-
 _UPDATE_CHECK = ("POST", "/api/devices/v1/deployments/device/deployments/next")
 
 

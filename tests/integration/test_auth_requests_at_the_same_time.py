@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.operated_lab import DEVICES, Hold, OperatedLab, SeenRequest
-from tests.raw_device import RawDevice
+from tests.operated_lab import AUTH_REQUESTS, DEVICES, Hold, OperatedLab, SeenRequest
+from tests.raw_device import RawDevice, Reply
 from tests.world import World, eventually, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,6 +42,15 @@ class Scene:
         return self.w.edge.outcomes.counts["busy"]
 
 
+def assert_passed(replies: Sequence[Reply], count: int) -> None:
+    """So many are 200, and all others are told to come later."""
+    assert Counter(reply.status for reply in replies) == {200: count, 429: len(replies) - count}
+    for reply in replies:
+        if reply.status == 429:
+            assert reply.refusal == (429, "busy")
+            assert int(reply.header("retry-after") or 0) > 0
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def the_scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     mender = OperatedLab()
@@ -57,16 +66,21 @@ def scene(the_scene: Scene) -> Scene:
     return the_scene
 
 
-async def test_thirty_of_a_known_device_all_pass(scene: Scene) -> None:
+async def test_four_of_a_known_device_pass(scene: Scene) -> None:
+    """More than any device sends; that many do not even wait for each other."""
     device = RawDevice(scene.w)
     await device.authenticate()
     scene.mender.seen.clear()
-    replies = await asyncio.gather(*(device.authenticate() for _ in range(30)))
-    assert Counter(reply.status for reply in replies) == {200: 30}
+    scene.mender.script = hold = Hold(lambda request: request.path == AUTH_REQUESTS)
+    before = scene.busy()
+    flight = asyncio.gather(*(device.authenticate() for _ in range(30)))
+    await eventually(lambda: hold.held == 4 and scene.busy() == before + 26)
+    hold.release()
+    assert_passed(await flight, 4)
     assert scene.mender.admission_calls() == []
 
 
-async def test_thirty_of_a_new_device_admit_it_once(scene: Scene) -> None:
+async def test_two_of_a_new_device_pass_and_it_is_admitted_once(scene: Scene) -> None:
     """No real device does this: two are dealt with, one after the other, and the rest is told to come later."""
     device = RawDevice(scene.w)
     hold = scene.hold(device.identity)
@@ -74,18 +88,41 @@ async def test_thirty_of_a_new_device_admit_it_once(scene: Scene) -> None:
     flight = asyncio.gather(*(device.authenticate() for _ in range(30)))
     await eventually(lambda: hold.held == 1 and scene.busy() == before + 28)
     hold.release()
-    replies = await flight
-    assert Counter(reply.status for reply in replies) == {200: 2, 429: 28}
-    for reply in replies:
-        if reply.status == 429:
-            assert reply.refusal == (429, "busy")
-            assert int(reply.header("retry-after") or 0) > 0
-            assert "reason=busy" in reply.log
+    assert_passed(await flight, 2)
     calls = scene.mender.admission_calls()
     assert set(calls) == {("POST", DEVICES)}
     assert len(calls) <= 2
     assert scene.mender.statuses(device.identity) == {device.holder.public_key_pem.decode(): "accepted"}
     assert (await device.authenticate()).status == 200
+
+
+async def test_one_certificate_with_many_identities_has_four_places(scene: Scene) -> None:
+    first = RawDevice(scene.w)
+    devices = [first, *(RawDevice(scene.w, holder=first.holder) for _ in range(9))]
+    hold = scene.hold(*(device.identity for device in devices))
+    before = scene.busy()
+    flight = asyncio.gather(*(device.authenticate() for device in devices))
+    await eventually(lambda: hold.held == 4 and scene.busy() == before + 6)
+    hold.release()
+    assert_passed(await flight, 4)
+
+
+async def test_one_certificate_cannot_use_up_the_management_api(scene: Scene) -> None:
+    """Ten tries that Mender does not accept are looked into; after that the certificate is told to come later."""
+    owner = RawDevice(scene.w)
+    await owner.authenticate()
+    stranger = RawDevice(scene.w, owner.identity)
+    for _ in range(10):
+        assert (await stranger.authenticate()).refusal == (401, "key_change_needs_approval")
+    scene.mender.seen.clear()
+    for _ in range(5):
+        reply = await stranger.authenticate()
+        assert reply.refusal == (429, "busy")
+        assert int(reply.header("retry-after") or 0) > 0
+    assert scene.mender.admission_calls() == []
+    assert (await owner.authenticate()).status == 200
+    scene.mender.decide(owner.identity, stranger.holder, "accepted")
+    assert (await stranger.authenticate()).status == 200, "what Mender accepts gets in all the same"
 
 
 async def test_several_certificates_of_one_key_admit_it_once(scene: Scene) -> None:

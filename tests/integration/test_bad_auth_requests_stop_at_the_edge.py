@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from mtls_ambassador.lab.device import AUTH_REQUESTS, public_pem, sign
+from mtls_ambassador.lab.auth_request import public_pem, sign
+from mtls_ambassador.lab.device import AUTH_REQUESTS
 from tests.attempts import Attempt, Headers, attempt, chunked, lines_about, log_field, request
 from tests.certificates import Holder, new_key
 from tests.world import World, eventually, world

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mtls_ambassador.lab.device import AUTH_REQUESTS, auth_request
+from mtls_ambassador.lab.auth_request import auth_request
+from mtls_ambassador.lab.device import AUTH_REQUESTS
 from tests.attempts import attempt, request
 from tests.certificates import CertificateAuthority, Holder
 from tests.world import World, eventually, world

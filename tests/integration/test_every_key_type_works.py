@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY, auth_request
+from mtls_ambassador.lab.auth_request import auth_request
+from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY
 from tests.attempts import attempt, request
 from tests.certificates import KeyKind
 from tests.world import World, world
@@ -34,9 +35,7 @@ async def test_device_with_this_key(w: World, key: KeyKind, version: str) -> Non
     context = w.client_context(holder, version=VERSIONS[version])
 
     signed = auth_request(holder.key, identity)
-    tried = await attempt(
-        w.edge.port, request("POST", AUTH_REQUESTS, signed.headers.items(), signed.body), context
-    )
+    tried = await attempt(w.edge.port, request("POST", AUTH_REQUESTS, signed.headers.items(), signed.body), context)
     assert tried.answer.status == 200, tried.answer
     assert tried.answer.header("content-type") == "application/jwt"
 

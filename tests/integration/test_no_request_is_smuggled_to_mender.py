@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from mtls_ambassador.lab.device import AUTH_REQUESTS
 from tests.attempts import Attempt, SeenRequest, attempt, chunked, parse_requests, request
-from tests.world import World, eventually, world
+from tests.world import world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,7 +125,7 @@ class Case:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cases(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Case]]:
-    """All cases at once, each with a path of its own: to see the end of a connection takes Envoy's grace of a second."""
+    """All at once, each with a path of its own: to see a connection's end takes Envoy's grace of a second."""
     routes = {f"{name}, ordinary": data for name, data in (REFUSED | LENIENT).items()}
     routes |= {f"{name}, auth": data for name, data in REFUSED.items()}
     async with world(tmp_path_factory.mktemp("world")) as w:

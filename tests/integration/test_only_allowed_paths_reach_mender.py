@@ -285,9 +285,7 @@ async def ask(w: World, target: str, method: str) -> list[str]:
     before = len(w.relay.seen)
     body = b"{}" if method == "POST" else b""
     headers = [("Authorization", "Bearer x"), ("Content-Type", "application/json")]
-    tried = await attempt(
-        w.edge.port, request(method, target, headers, body), w.client_context(w.ca.device("dev-1"))
-    )
+    tried = await attempt(w.edge.port, request(method, target, headers, body), w.client_context(w.ca.device("dev-1")))
     seen = [one.target for one in parse_requests(bytes(w.relay.seen[before:]))]
     if not seen:
         assert tried.answer.status in (400, 404, 405, 415), tried.answer
@@ -353,7 +351,9 @@ async def test_other_request_lines(w: World, line: str) -> None:
     assert [answer.status for answer in tried.answers] in ([], [400], [403], [404], [405], [426], [505])
 
 
-@pytest.mark.parametrize("header", ["X-Original-URL", "X-Rewrite-URL", "X-Envoy-Original-Path", "X-HTTP-Method-Override"])
+@pytest.mark.parametrize(
+    "header", ["X-Original-URL", "X-Rewrite-URL", "X-Envoy-Original-Path", "X-HTTP-Method-Override"]
+)
 async def test_no_header_names_another_path(w: World, header: str) -> None:
     before = len(w.relay.seen)
     data = request("GET", "/api/devices/v1/x", [(header, MANAGEMENT)])

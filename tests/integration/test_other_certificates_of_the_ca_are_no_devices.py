@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY, auth_request
+from mtls_ambassador.lab.auth_request import auth_request
+from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY
 from tests.attempts import attempt, lines_about, log_field, request
 from tests.certificates import ODD_CLIENT_CERTIFICATES, CertificateAuthority, Holder
 from tests.world import World, eventually, world
@@ -84,12 +85,13 @@ async def test_each_request_of_an_open_connection_is_refused(w: World) -> None:
     ],
 )
 async def test_others_of_the_kind_are_refused_at_their_auth_request(w: World, name: str, reason: str) -> None:
-    holder = {
-        "another certificate of the server's key": lambda: w.ca.device("dev-9", key=w.server.key),
-        "another certificate of the CA's key": lambda: w.ca.device("dev-9", key=w.ca.key),
-        "an unknown intermediate CA": lambda: w.ca.intermediate("Line 9", key_usage=None),
-        "a leaf that says it is a CA": lambda: w.ca.device("dev-9", ca=True),
-    }[name]()
+    holders: dict[str, Holder] = {
+        "another certificate of the server's key": w.ca.device("dev-9", key=w.server.key),
+        "another certificate of the CA's key": w.ca.device("dev-9", key=w.ca.key),
+        "an unknown intermediate CA": w.ca.intermediate("Line 9", key_usage=None),
+        "a leaf that says it is a CA": w.ca.device("dev-9", ca=True),
+    }
+    holder = holders[name]
     before = len(w.relay.requests())
     tried = await attempt(w.edge.port, auth_bytes(holder, name), w.client_context(holder))
     assert tried.answer.status == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from tests.operated_lab import DEVICES, OperatedLab
@@ -28,17 +29,31 @@ async def test_pending_device_is_accepted(tmp_path: Path) -> None:
         assert w.edge.outcomes.counts == {"admitted": 1}
 
 
-async def test_of_two_pending_keys_the_one_that_comes_is_accepted(tmp_path: Path) -> None:
-    mender = OperatedLab()
+async def test_of_two_pending_keys_the_one_that_came_first_is_accepted(tmp_path: Path) -> None:
+    clock = itertools.count(2_000_000_000.0)
+    mender = OperatedLab(clock=lambda: next(clock))
     async with world(tmp_path, lab=mender) as w:
-        device = RawDevice(w)
-        twin = RawDevice(w, device.identity)
-        mender.knock(device.identity, twin.holder)
-        mender.knock(device.identity, device.holder)
+        first = RawDevice(w)
+        second = RawDevice(w, first.identity)
+        mender.knock(first.identity, first.holder)
+        mender.knock(first.identity, second.holder)
 
-        token = (await device.authenticate()).token
-        assert mender.status_of(device.identity, device.holder) == "accepted"
-        assert mender.status_of(device.identity, twin.holder) == "pending", "the other is left to the operator"
-        assert (await twin.authenticate()).refusal == (401, "key_change_needs_approval")
-        assert mender.status_of(device.identity, device.holder) == "accepted"
-        assert await device.call(token) == 200
+        assert (await second.authenticate()).refusal == (401, "key_change_needs_approval")
+        assert set(mender.statuses(first.identity).values()) == {"pending"}
+        token = (await first.authenticate()).token
+        for _ in range(2):
+            assert (await second.authenticate()).refusal == (401, "key_change_needs_approval")
+            assert mender.status_of(first.identity, first.holder) == "accepted"
+            assert mender.status_of(first.identity, second.holder) == "pending", "it is left to the operator"
+            assert await first.call(token) == 200
+
+
+async def test_of_two_pending_keys_of_the_same_moment_the_operator_chooses(tmp_path: Path) -> None:
+    mender = OperatedLab(clock=lambda: 2_000_000_000.0)
+    async with world(tmp_path, lab=mender) as w:
+        devices = [RawDevice(w, {"mac": "aa"}) for _ in range(2)]
+        for device in devices:
+            mender.knock(device.identity, device.holder)
+        for device in devices:
+            assert (await device.authenticate()).refusal == (401, "key_change_needs_approval")
+        assert set(mender.statuses({"mac": "aa"}).values()) == {"pending"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import socket
 import ssl
@@ -14,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from mtls_ambassador import serving
 from mtls_ambassador.errors import Error
 from mtls_ambassador.serving import HttpServer, tcp_listener, unix_listener
 from tests.certificates import CertificateAuthority
@@ -63,6 +66,22 @@ async def test_it_is_served_with_tls(tmp_path: Path) -> None:
         client.get(f"https://127.0.0.1:{port}/", ssl=context) as answer,
     ):
         assert await answer.text() == "hello"
+
+
+async def test_strangers_get_few_connections_and_they_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_MOST_PUBLIC_CONNECTIONS", 2)
+    listener = tcp_listener("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    async with HttpServer(APP, listener, public=True):
+        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        for _, each in [*kept, (reader, writer)]:
+            each.close()
+            with contextlib.suppress(OSError):
+                await each.wait_closed()
 
 
 async def test_an_error_in_the_block_ends_the_server_too() -> None:

@@ -5,13 +5,14 @@ The shell around `decision`: it asks Mender, in the order of the admission table
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from mtls_ambassador.admission.certificate import PeerCertificate
-from mtls_ambassador.admission.decision import Accept, decide
+from mtls_ambassador.admission.decision import Accept, Decision, Refuse, decide
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
@@ -24,7 +25,8 @@ from mtls_ambassador.mender.errors import (
     StateChanged,
     UpstreamUnavailable,
 )
-from mtls_ambassador.mender.management import Management
+from mtls_ambassador.mender.management import Management, MenderDevice
+from mtls_ambassador.observe.throttle import ThrottleEach
 from mtls_ambassador.refusals import RefusalReason
 
 _log = structlog.get_logger()
@@ -32,6 +34,10 @@ _log = structlog.get_logger()
 Forward = Callable[[], Awaitable[Answer]]
 
 _LONGEST_RETRY = 300.0
+_TRIES = 10
+_TRIES_PER_SECOND = 1 / 15
+_CERTIFICATES = 100_000
+_RETRY_BUSY = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,24 @@ class Admission:
     Args:
         management: Mender's management API.
         memory: What was admitted lately.
-        flights: Serialises what happens to one identity.
+        flights: Serialises what happens to one identity, and bounds what one certificate may start.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, management: Management, memory: AdmittedLately, flights: Flights) -> None:
+    def __init__(
+        self,
+        management: Management,
+        memory: AdmittedLately,
+        flights: Flights,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._management = management
         self._memory = memory
         self._flights = flights
+        self._clock = clock
+        # An honest device needs one such try a day; what a hostile one may cost Mender's management API, whose rate is
+        # limited for the whole edge, stays small.
+        self._tries = ThrottleEach(burst=_TRIES, per_second=_TRIES_PER_SECOND, peers=_CERTIFICATES)
 
     async def admit(
         self, request: AuthRequest, certificate: PeerCertificate, forward: Forward, request_id: str
@@ -76,6 +93,12 @@ class Admission:
         Raises:
             Refused: with one of the reasons of the admission stage, or `busy`.
         """
+        with self._flights.board(certificate.fingerprint):
+            return await self._admit(request, certificate, forward, request_id)
+
+    async def _admit(
+        self, request: AuthRequest, certificate: PeerCertificate, forward: Forward, request_id: str
+    ) -> Verdict:
         identity = request.identity.normal_form
         key = admission_key(identity, request.public_key, certificate.fingerprint)
         if key in self._memory:
@@ -84,8 +107,18 @@ class Admission:
             if answer.status != 401:
                 return self._settle(key, answer)
             self._memory.drop(key)
+        if self._tries.admit(certificate.fingerprint, self._clock()) is None:
+            return await self._forward_only(key, forward)
         async with self._flights.fly(identity, certificate.fingerprint):
             return await self._admit_unknown(request, key, forward, request_id)
+
+    async def _forward_only(self, key: bytes, forward: Forward) -> Verdict:
+        """Ask nothing of the management API: this certificate has used up its share of it."""
+        answer = await self._forward(forward)
+        if answer.status == 401:
+            self._memory.drop(key)
+            raise Refused(RefusalReason.BUSY, "too many tries that Mender does not accept", retry_after=_RETRY_BUSY)
+        return self._settle(key, answer)
 
     async def _admit_unknown(self, request: AuthRequest, key: bytes, forward: Forward, request_id: str) -> Verdict:
         try:
@@ -120,11 +153,15 @@ class Admission:
         if device_id is None:
             # We have just preauthorised it: what a fresh preauthorised key meets is the device limit.
             return Verdict(answer, RefusalReason.DEVICE_LIMIT, "preauthorised a moment ago")
-        try:
-            device = await self._management.device(device_id, request_id)
+        decision: Decision = Refuse(RefusalReason.MENDER_REFUSED)
+
+        def choose(device: MenderDevice | None) -> str | None:
+            nonlocal decision
             decision = decide(device, request.public_key)
-            if isinstance(decision, Accept):
-                await self._management.accept(device_id, decision.auth_set_id, request_id)
+            return decision.auth_set_id if isinstance(decision, Accept) else None
+
+        try:
+            if await self._management.accept_where(device_id, choose, request_id):
                 _log.info(
                     "accepted the device's pending key in Mender",
                     identity=request.identity.normal_form,
@@ -140,9 +177,10 @@ class Admission:
             return Verdict(answer, RefusalReason.DEVICE_LIMIT, error.what)
         except StateChanged as error:
             return Verdict(answer, RefusalReason.MENDER_REFUSED, error.what)
-        if decision.reason.value.status is None:
-            return Verdict(answer, decision.reason)
-        raise Refused(decision.reason)
+        reason = decision.reason if isinstance(decision, Refuse) else RefusalReason.MENDER_REFUSED
+        if reason.value.status is None:
+            return Verdict(answer, reason)
+        raise Refused(reason)
 
     async def _forward(self, forward: Forward) -> Answer:
         try:

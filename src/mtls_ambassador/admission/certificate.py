@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -12,6 +15,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.refusals import RefusalReason
+
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class PeerCertificate:
     serial: str
     """Lower-case hex in whole bytes, as Envoy and `openssl x509 -serial` write it."""
     is_ca: bool
+    not_after: dt.datetime
+    """With its time zone."""
 
 
 def read_certificate(header: str | None) -> PeerCertificate:
@@ -41,14 +56,18 @@ def read_certificate(header: str | None) -> PeerCertificate:
     try:
         certificate = x509.load_pem_x509_certificate(unquote_to_bytes(header))
         return _describe(certificate)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except _UNREADABLE as error:
         raise Refused(RefusalReason.CERTIFICATE_UNREADABLE, f"{type(error).__name__}: {error}") from None
 
 
 def require_device(
-    certificate: PeerCertificate, *, server_keys: AbstractSet[bytes], ca_keys: AbstractSet[bytes]
+    certificate: PeerCertificate,
+    *,
+    server_keys: AbstractSet[bytes],
+    ca_keys: AbstractSet[bytes],
+    now: dt.datetime,
 ) -> None:
-    """Refuse a certificate that is a CA's, or has the key of a CA or of this edge's server certificate.
+    """Refuse a certificate that is a CA's, or has the key of a CA or of this edge's server certificate, or has expired.
 
     Envoy refuses those very certificates already; this also refuses unknown ones of the kind, such as an intermediate
     CA that nobody configured, and others issued for the same key.
@@ -57,14 +76,17 @@ def require_device(
         certificate: The client's.
         server_keys: SubjectPublicKeyInfo (DER) of the edge's own certificates.
         ca_keys: The same of the trust bundle.
+        now: With its time zone. TLS looked when the connection was made, which may be long ago.
 
     Raises:
-        Refused: `ca_certificate` or `server_certificate`.
+        Refused: `ca_certificate`, `server_certificate` or `certificate_expired`.
     """
     if certificate.is_ca or certificate.public_key in ca_keys:
         raise Refused(RefusalReason.CA_CERTIFICATE, certificate.subject)
     if certificate.public_key in server_keys:
         raise Refused(RefusalReason.SERVER_CERTIFICATE, certificate.subject)
+    if certificate.not_after < now:
+        raise Refused(RefusalReason.CERTIFICATE_EXPIRED, f"on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
 
 
 def certificate_key(certificate: x509.Certificate) -> bytes:
@@ -72,6 +94,15 @@ def certificate_key(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def keys_of(certificates: Iterable[x509.Certificate]) -> frozenset[bytes]:
+    """The keys of certificates, without those of a kind that cannot be read, which no request can have either."""
+    keys: set[bytes] = set()
+    for certificate in certificates:
+        with contextlib.suppress(UnsupportedAlgorithm, ValueError):
+            keys.add(certificate_key(certificate))
+    return frozenset(keys)
 
 
 def _describe(certificate: x509.Certificate) -> PeerCertificate:
@@ -83,6 +114,7 @@ def _describe(certificate: x509.Certificate) -> PeerCertificate:
         issuer=certificate.issuer.rfc4514_string(),
         serial=serial.zfill(len(serial) + len(serial) % 2),
         is_ca=_is_ca(certificate),
+        not_after=certificate.not_valid_after_utc,
     )
 
 

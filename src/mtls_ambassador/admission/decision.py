@@ -54,8 +54,16 @@ def decide(device: MenderDevice | None, public_key: bytes) -> Decision:
     if others & {AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED}:
         return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
     if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
-        return Accept(ours.id)
+        rivals = [item for item in device.auth_sets if item is not ours]
+        if all(_came_first(ours, rival) for rival in rivals):
+            return Accept(ours.id)
+        return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
     return Refuse(RefusalReason.MENDER_REFUSED)
+
+
+def _came_first(ours: AuthSet, rival: AuthSet) -> bool:
+    """Whether Mender saw our key before the rival's; without both times nobody can tell, and it did not."""
+    return ours.created is not None and rival.created is not None and ours.created < rival.created
 
 
 def _key(auth_set: AuthSet) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from mtls_ambassador.admission.errors import Refused
@@ -25,18 +25,45 @@ class Flights:
         per_identity: How many may fly or wait for one identity.
         per_certificate: How many of them may come with one certificate, so that a stranger's certificate never fills
             the queue of an identity it does not own.
+        at_once: How many may fly or wait with one certificate, for whatever identities. A device has one or two; Envoy
+            does not call a flight back when its device goes away.
         longest_wait: Seconds.
         retry_after: Seconds the refused are told.
     """
 
     def __init__(
-        self, *, per_identity: int = 16, per_certificate: int = 2, longest_wait: float = 15.0, retry_after: float = 5.0
+        self,
+        *,
+        per_identity: int = 16,
+        per_certificate: int = 2,
+        at_once: int = 4,
+        longest_wait: float = 15.0,
+        retry_after: float = 5.0,
     ) -> None:
         self._per_identity = per_identity
         self._per_certificate = per_certificate
+        self._at_once = at_once
         self._longest_wait = longest_wait
         self._retry_after = retry_after
         self._queues: dict[str, _Queue] = {}
+        self._in_the_air: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def board(self, certificate: str) -> Iterator[None]:
+        """Count a flight of `certificate`, of whatever identity, for the time of the block.
+
+        Raises:
+            Refused: `busy`; it has too many at the same time.
+        """
+        if self._in_the_air[certificate] >= self._at_once:
+            raise Refused(RefusalReason.BUSY, "too many at the same time", retry_after=self._retry_after)
+        self._in_the_air[certificate] += 1
+        try:
+            yield
+        finally:
+            self._in_the_air[certificate] -= 1
+            if not self._in_the_air[certificate]:
+                del self._in_the_air[certificate]
 
     @contextlib.asynccontextmanager
     async def fly(self, identity: str, certificate: str) -> AsyncIterator[None]:

@@ -24,8 +24,12 @@ from mtls_ambassador.wire import LARGEST_AUTH_BODY
 
 _KNOWN_FIELDS = frozenset({"id_data", "pubkey", "tenant_token", "tier"})
 _PUBLIC_KEY = re.compile(
-    r"\s*-----BEGIN PUBLIC KEY-----[ \t]*\r?\n((?:[A-Za-z0-9+/=]+[ \t]*\r?\n)+)-----END PUBLIC KEY-----\s*"
+    r"\s*-----BEGIN PUBLIC KEY-----[ \t]*\r?\n((?:[A-Za-z0-9+/=]+[ \t]*\r?\n)+)-----END PUBLIC KEY-----\s*",
+    re.ASCII,
 )
+
+# What Go's crypto/x509 parses.
+_CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -86,7 +90,8 @@ def read_public_key(text: str) -> PublicKey:
     Raises:
         Refused: `malformed_request` or `unsupported_key`.
     """
-    if not _PUBLIC_KEY.fullmatch(text):
+    match = _PUBLIC_KEY.fullmatch(text)
+    if match is None:
         raise Refused(RefusalReason.MALFORMED, "pubkey is not one PEM block PUBLIC KEY")
     try:
         key = serialization.load_pem_public_key(text.strip().encode())
@@ -96,6 +101,11 @@ def read_public_key(text: str) -> PublicKey:
         raise Refused(RefusalReason.MALFORMED, "pubkey cannot be decoded") from None
     if not isinstance(key, PublicKey):
         raise Refused(RefusalReason.UNSUPPORTED_KEY, type(key).__name__)
+    if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, _CURVES):
+        raise Refused(RefusalReason.UNSUPPORTED_KEY, key.curve.name)
+    if spki(key) != base64.b64decode("".join(match[1].split())):
+        # Another encoding of the same key, such as a compressed point, is no key to Mender, or another.
+        raise Refused(RefusalReason.MALFORMED, "pubkey is not in its one usual encoding")
     return key
 
 

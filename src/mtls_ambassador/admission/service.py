@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 import time
@@ -96,7 +97,12 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
 
 async def _admit(request: Request, flight: _Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
     flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
-    require_device(flight.certificate, server_keys=policy.server_keys, ca_keys=policy.ca_keys)
+    require_device(
+        flight.certificate,
+        server_keys=policy.server_keys,
+        ca_keys=policy.ca_keys,
+        now=dt.datetime.now(dt.UTC),
+    )
     body = await _body(request)
     flight.request = parse_auth_request(
         body,
@@ -114,12 +120,13 @@ async def _admit(request: Request, flight: _Flight, admission: Admission, egress
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    """The request's headers that go on to Mender: all but hop-by-hop ones and ours."""
+    """The request's headers that go on to Mender: all but hop-by-hop ones, ours, and what is not ASCII."""
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in raw:
         text = name.decode("latin-1")
-        if text.lower() not in _HOP_BY_HOP and not text.lower().startswith(("x-edge-", "x-envoy-")):
-            headers.add(text, value.decode("latin-1"))
+        ours = text.lower().startswith(("x-edge-", "x-envoy-"))
+        if value.isascii() and text.lower() not in _HOP_BY_HOP and not ours:
+            headers.add(text, value.decode("ascii"))
     return headers
 
 
@@ -149,7 +156,8 @@ def _refusal(refusal: Refused, request_id: str) -> Response:
 def _passed_on(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
     response.raw_headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        # aiohttp reads headers as UTF-8, keeping odd bytes as surrogates: so they come out as they came in.
+        (name.lower().encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
         for name, value in answer.headers.items()
         if name.lower() not in _HOP_BY_HOP
     ]

@@ -11,6 +11,9 @@ import json
 import math
 from typing import Any, NoReturn
 
+_DEEPEST = 32
+"""Levels of objects and arrays; identity data of real devices has one."""
+
 
 class AmbiguousJsonError(ValueError):
     """The text is no JSON, or JSON that parsers may read differently."""
@@ -36,11 +39,26 @@ def parse_object(text: str) -> dict[str, Any]:
         raise AmbiguousJsonError(str(error)) from None
     if not isinstance(content, dict):
         raise AmbiguousJsonError("it is not a JSON object")
+    _require_shallow(content)
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise AmbiguousJsonError("it holds a lone surrogate") from None
     return content
+
+
+def _require_shallow(content: object) -> None:
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise AmbiguousJsonError("it is nested too deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Settings(BaseModel):
     require_same_key: bool = Field(
         default=True,
         description="The key in a device's auth request must be its certificate's key. false allows a separate key "
-        "(C++ clients without Security.AuthPrivateKey).",
+        "(C++ clients without Security.AuthPrivateKey), and lets any device replay an auth request it has seen.",
     )
     access_log: Literal["all", "errors", "off"] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,11 +65,14 @@ def load(
         ConfigurationError: with every problem found.
     """
     if config_file is None and default_file.exists():
+        _require_trustworthy(default_file)
         config_file = default_file
     given: dict[str, Given] = {}
     if config_file is not None:
         _merge(given, _from_file(config_file))
     from_environment, warnings = _from_environment(environment)
+    if config_file is not None and SECRET_KEYS & given.keys() and config_file.stat().st_mode & stat.S_IROTH:
+        warnings = (*warnings, f"{config_file} holds a secret and may be read by everybody: chmod 0600 it")
     _merge(given, from_environment)
     _merge(
         given,
@@ -75,6 +80,24 @@ def load(
     )
     _read_secret_files(given)
     return Loaded(_validate(given), warnings)
+
+
+def _require_trustworthy(path: Path) -> None:
+    """Refuse a default file that somebody else put into the directory where we happen to be started.
+
+    It could name an `envoy_path` to execute. A file named with --config is the user's own choice.
+    """
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        raise ConfigurationError(
+            (
+                Problem(
+                    str(path.absolute()),
+                    "lies in the current directory, but belongs to another user or can be written by everybody",
+                    f"Start elsewhere, mend its owner and mode, or name it if you trust it: --config {path}.",
+                ),
+            )
+        )
 
 
 def _merge(weaker: dict[str, Given], stronger: Mapping[str, Given]) -> None:

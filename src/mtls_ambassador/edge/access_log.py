@@ -18,13 +18,17 @@ _PEER = {
 
 
 def handshake_failures() -> Json:
-    """One line for each connection that failed before its first request; successes are not logged."""
+    """One line for each connection that TLS ended; successes are not logged.
+
+    `handshake_ms` tells those apart whose handshake had succeeded, such as one that a device resets later.
+    """
     return _to_stdout(
         {
             "log": HANDSHAKE,
             **_PEER,
             "reason": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
             "details": "%CONNECTION_TERMINATION_DETAILS%",
+            "handshake_ms": "%DOWNSTREAM_HANDSHAKE_DURATION%",
         },
         '(has(connection.transport_failure_reason) && connection.transport_failure_reason != "") || '
         '(has(connection.termination_details) && connection.termination_details != "")',
@@ -72,13 +76,15 @@ def _to_stdout(fields: Json, condition: str | None) -> Json:
         },
     }
     if condition is not None:
-        logger["filter"] = {
-            "extension_filter": {
-                "name": "envoy.access_loggers.extension_filters.cel",
-                "typed_config": {
-                    "@type": f"{_LOGGERS}.filters.cel.v3.ExpressionFilter",
-                    "expression": condition,
-                },
-            }
-        }
+        logger["filter"] = expression_filter(condition)
     return logger
+
+
+def expression_filter(condition: str) -> Json:
+    """A filter for access logs and local replies, in CEL over Envoy's attributes."""
+    return {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {"@type": f"{_LOGGERS}.filters.cel.v3.ExpressionFilter", "expression": condition},
+        }
+    }

@@ -30,6 +30,11 @@ class EnvoyAdmin:
         match = re.search(r"downstream_cx_active: (\d+)", text)
         return int(match[1]) if match else 0
 
+    async def turned_away(self) -> int:
+        """Connections closed since the start because there were too many (`global_downstream_max_connections`)."""
+        text = await self._ask("GET", r"/stats?filter=downstream_global_cx_overflow$")
+        return sum(int(count) for count in re.findall(r"downstream_global_cx_overflow: (\d+)", text))
+
     async def stop_accepting(self) -> None:
         """Let every answer close its connection (`/healthcheck/fail`), and close the listeners for devices."""
         await self._ask("POST", "/healthcheck/fail")

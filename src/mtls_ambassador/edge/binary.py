@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,12 @@ def find_envoy(named: Path | None) -> EnvoyBinary:
             f"the Envoy binary {path} does not run: {error}",
             "Set envoy_path to a working one. The packaged binary needs glibc 2.30 or newer (not Alpine).",
         ) from error
+    if _kernel_drops_death_signal(path):
+        raise EdgeError(
+            f"{path} has file capabilities or a set-user-ID bit, so the kernel would let it outlive the edge",
+            "Remove them (setcap -r). To listen below port 1024 use systemd's AmbientCapabilities=CAP_NET_BIND_SERVICE "
+            "or net.ipv4.ip_unprivileged_port_start.",
+        )
     version = parse_version(output)
     if version is None:
         raise EdgeError(f"{path} does not say that it is Envoy", "Set envoy_path to an Envoy binary.")
@@ -49,6 +57,15 @@ def find_envoy(named: Path | None) -> EnvoyBinary:
         wanted = ".".join(map(str, OLDEST))
         raise EdgeError(f"{path} is Envoy {version}", f"Set envoy_path to {wanted} or newer, or leave it out.")
     return EnvoyBinary(path, version)
+
+
+def _kernel_drops_death_signal(path: Path) -> bool:
+    """Whether executing it clears PR_SET_PDEATHSIG (prctl(2)), by which Envoy dies with us."""
+    try:
+        privileged = path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
+        return bool(privileged) or "security.capability" in os.listxattr(path)
+    except OSError:
+        return False  # a file system without extended attributes has no file capabilities
 
 
 def parse_version(output: str) -> str | None:

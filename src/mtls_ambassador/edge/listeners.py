@@ -31,11 +31,22 @@ _SIGNATURE_ALGORITHMS = [
 ]
 
 _SPOOFABLE_PREFIXES = ("x-edge-", "x-envoy-", "x-forwarded-", "x-men-rbac-")
-_SPOOFABLE_HEADERS = ("forwarded", "x-real-ip", "x-original-url", "x-rewrite-url")
+_SPOOFABLE_HEADERS = (
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-forwarded",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+)
 
 _REPLY_TEXTS = {
     400: "bad request",
-    403: RefusalReason.CA_CERTIFICATE.value.public,
+    403: "forbidden",
     404: RefusalReason.PATH_NOT_ALLOWED.value.public,
     408: "request timeout",
     413: RefusalReason.BODY_TOO_LARGE.value.public,
@@ -142,6 +153,7 @@ def _edge_http(plan: EdgePlan) -> Json:
         "codec_type": "HTTP1",  # no Mender client speaks HTTP/2
         "server_header_transformation": "PASS_THROUGH",
         "use_remote_address": True,
+        "skip_xff_append": True,  # the routes write it
         "forward_client_cert_details": "SANITIZE",
         "normalize_path": True,
         "merge_slashes": True,
@@ -150,6 +162,9 @@ def _edge_http(plan: EdgePlan) -> Json:
         "common_http_protocol_options": {
             # The Go client keeps one connection and polls every half hour by default.
             "idle_timeout": "1900s",
+            # TLS looks at a certificate when the connection is made: no connection lives on it for ever. Requests and
+            # WebSockets in progress are not cut.
+            "max_connection_duration": "86400s",
             "max_headers_count": 100,
             "headers_with_underscores_action": "DROP_HEADER",
         },
@@ -247,20 +262,28 @@ def _router() -> Json:
 
 def _local_replies() -> list[Json]:
     """Errors that Envoy answers itself look like Mender's own: `error` and `request_id`, and no detail of ours."""
-    replies: list[Json] = []
+    replies = [_refused_certificate_reply()]
     for status, text in _REPLY_TEXTS.items():
         replies.append(_local_reply("EQ", status, text))
     replies.append(_local_reply("GE", 400, "request refused"))
     return replies
 
 
-def _local_reply(operator: str, status: int, text: str) -> Json:
+def _refused_certificate_reply() -> Json:
     return {
-        "filter": _status_filter(operator, status),
-        "body_format_override": {
-            "json_format": {"error": text, "request_id": "%REQ(X-REQUEST-ID)%"},
-            "content_type": "application/json; charset=utf-8",
-        },
+        "filter": access_log.expression_filter("response.code_details.startsWith('rbac_access_denied')"),
+        "body_format_override": _error_body(RefusalReason.CA_CERTIFICATE.value.public),
+    }
+
+
+def _local_reply(operator: str, status: int, text: str) -> Json:
+    return {"filter": _status_filter(operator, status), "body_format_override": _error_body(text)}
+
+
+def _error_body(text: str) -> Json:
+    return {
+        "json_format": {"error": text, "request_id": "%REQ(X-REQUEST-ID)%"},
+        "content_type": "application/json; charset=utf-8",
     }
 
 

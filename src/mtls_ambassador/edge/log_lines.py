@@ -21,6 +21,7 @@ _BY_SUBSTRING: tuple[tuple[str, RefusalReason], ...] = (
     ("depth_0:_self_signed_certificate", RefusalReason.SELF_SIGNED),
     ("self_signed_certificate_in_certificate_chain", RefusalReason.UNKNOWN_CA),
     ("unable_to_get_local_issuer_certificate", RefusalReason.UNKNOWN_CA),
+    ("invalid_CA_certificate", RefusalReason.UNKNOWN_CA),
     ("certificate_signature_failure", RefusalReason.BAD_SIGNATURE),
     ("unsupported_certificate_purpose", RefusalReason.WRONG_PURPOSE),
     ("KEY_USAGE_BIT_INCORRECT", RefusalReason.WRONG_PURPOSE),
@@ -120,6 +121,8 @@ def parse(line: bytes) -> HandshakeLine | RequestLine | None:
     if not isinstance(fields, dict):
         return None
     peer = Peer(str(fields.get("peer")), fields.get("serial"), fields.get("subject"))
+    if fields.get("log") == HANDSHAKE and fields.get("handshake_ms") is not None:
+        return None  # it had succeeded: a device that goes away later is no news
     if fields.get("log") == HANDSHAKE:
         reason, details = fields.get("reason") or "", fields.get("details") or ""
         return HandshakeLine(peer, classify(reason, details), reason or details)

@@ -9,10 +9,12 @@ from typing import Literal
 import structlog
 
 from mtls_ambassador.edge.log_lines import HandshakeLine, RequestLine, parse
-from mtls_ambassador.edge.throttle import Throttle
+from mtls_ambassador.observe.throttle import ThrottleEach
 from mtls_ambassador.refusals import RefusalReason
 
 _log = structlog.get_logger()
+
+_LONGEST_PATH = 256
 
 
 class Narrator:
@@ -28,14 +30,17 @@ class Narrator:
     ) -> None:
         self._all = access_log == "all"
         self._clock = clock
-        self._handshakes = Throttle(burst=50, per_second=2)
-        self._refusals = Throttle(burst=50, per_second=2)
+        self._handshakes = ThrottleEach(burst=50, per_second=2)
+        self._requests = ThrottleEach(burst=50, per_second=2)
 
     async def follow_output(self, lines: AsyncIterator[bytes]) -> None:
         """Tell Envoy's access log lines until it ends."""
         async for line in lines:
             self.tell(line)
         self._tell_held_back(self._handshakes.take())
+        left_out = self._requests.take()
+        if left_out:
+            _log.warning(f"{left_out} more requests were left out of this log", left_out=left_out)
 
     async def follow_errors(self, lines: AsyncIterator[bytes], keep: list[str]) -> None:
         """Tell Envoy's own log lines until it ends; the last fifty of them stay in `keep`."""
@@ -56,7 +61,9 @@ class Narrator:
         """Tell one access log line."""
         event = parse(line)
         if isinstance(event, HandshakeLine):
-            held_back = self._handshakes.admit(self._clock())
+            # By address and reason: a scanner hides no device's trouble.
+            host = event.peer.address.rpartition(":")[0]
+            held_back = self._handshakes.admit((host, event.reason), self._clock())
             if held_back is None:
                 return
             self._tell_held_back(held_back)
@@ -70,38 +77,34 @@ class Narrator:
             )
         elif isinstance(event, RequestLine):
             self._tell_request(event)
-        elif line:
-            _log.warning("envoy printed a line that is no access log", line=line[:200].decode(errors="replace"))
 
     def _tell_request(self, event: RequestLine) -> None:
         if event.by_admission and not self._all:
             return  # the admission service has told it, with the reason
-        where = {
+        held_back = None if self._all else self._requests.admit(event.peer.serial, self._clock())
+        if held_back is None and not self._all:
+            return
+        fields = {
             "serial": event.peer.serial,
             "subject": event.peer.subject,
             "request_id": event.request_id,
+            "left_out": held_back or None,
         }
         reason = event.refusal
         if reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
-            held_back = self._refusals.admit(self._clock())
-            if held_back is not None:
-                _log.warning(
-                    f"refused {event.peer.address}: {reason.value.log}",
-                    reason=reason.label,
-                    path=event.path,
-                    left_out=held_back or None,
-                    **where,
-                )
+            _log.warning(
+                f"refused {event.peer.address}: {reason.value.log}", reason=reason.label, path=event.path, **fields
+            )
             return
         _log.info(
-            f"{event.method} {event.path} {event.status} from {event.peer.address}",
+            f"{event.method} {event.path[:_LONGEST_PATH]} {event.status} from {event.peer.address}",
             reason=reason.label if reason else None,
             details=None if event.details == "via_upstream" else event.details,
             upstream_failure=event.upstream_failure,
             received=event.received,
             sent=event.sent,
             ms=event.milliseconds,
-            **where,
+            **fields,
         )
 
     def _tell_held_back(self, count: int) -> None:

@@ -12,6 +12,7 @@ from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
     CERTIFICATE_HEADER,
+    FAILURE_HEADER,
     LARGEST_AUTH_BODY,
     REQUEST_ID_HEADER,
 )
@@ -24,6 +25,7 @@ STATUS_BODY = '{"status":"ok"}'
 AUTH_TIMEOUT = 60.0
 """Seconds that an auth request may take, management calls included."""
 
+_NAMED = "named"
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
@@ -31,12 +33,13 @@ def edge_routes(plan: EdgePlan) -> Json:
     """The route table of the device-facing listener.
 
     Two virtual hosts with the same routes differ in `X-Forwarded-Host`: a device that used a name our certificate
-    bears gets links with that very name and port; any other gets the certificate's first name.
+    bears gets links with that very name and port; any other gets the certificate's first name. (A wildcard stands for
+    more than one label here. No client that verifies our certificate gets that far.)
     """
     domains = [domain for domain in map(_domain, plan.server_names) if domain]
     hosts: list[Json] = []
     if domains:
-        named = _virtual_host(plan, "named", domains, "%REQ(:AUTHORITY)%")
+        named = _virtual_host(plan, _NAMED, domains, "%REQ(:AUTHORITY)%")
         hosts.append(named)
     first = next((d for d in domains if not d.startswith("*")), None)
     hosts.append(_virtual_host(plan, "any", ["*"], first))
@@ -44,6 +47,8 @@ def edge_routes(plan: EdgePlan) -> Json:
         "name": "edge",
         "ignore_port_in_host_matching": True,
         "virtual_hosts": hosts,
+        # The device's address as TCP has it: Envoy's own way would write this machine's for a peer on loopback.
+        "request_headers_to_add": [_set_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
         # Ours, not Mender's.
         "request_headers_to_remove": ["x-request-id", "x-envoy-external-address", "x-envoy-internal"],
     }
@@ -70,6 +75,7 @@ def egress_routes(plan: EdgePlan) -> Json:
             }
         ],
         "request_headers_to_remove": ["x-envoy-internal", "x-request-id"],
+        "response_headers_to_remove": [FAILURE_HEADER],  # only ours means something
     }
 
 
@@ -84,6 +90,8 @@ def _domain(name: str) -> str | None:
 
 def _virtual_host(plan: EdgePlan, name: str, domains: list[str], forwarded_host: str | None) -> Json:
     host: Json = {"name": name, "domains": sorted(set(domains)), "routes": _device_routes(plan)}
+    if name == _NAMED:
+        host["routes"].insert(0, _odd_authority_route())
     if forwarded_host is not None:
         host["request_headers_to_add"] = [_set_header("x-forwarded-host", forwarded_host)]
     return host
@@ -91,9 +99,10 @@ def _virtual_host(plan: EdgePlan, name: str, domains: list[str], forwarded_host:
 
 def _device_routes(plan: EdgePlan) -> list[Json]:
     return [
-        # Twice encoded, or `..` with a parameter: harmless to Envoy, but perhaps not to what reads the path after it.
+        # Twice encoded, or a segment of dots or nothing with a parameter: harmless to Envoy, but perhaps not to what
+        # reads the path after it, if that decodes once more or drops `;parameters`.
         {
-            "match": {"safe_regex": {"regex": r"(?i).*(%(25|00|2e|2f|5c)|/\.\.?;).*"}},
+            "match": {"safe_regex": {"regex": r"(?i).*(%(25|00|2e|2f|5c)|/\.{0,2}(;|%3b)).*"}},
             "direct_response": {"status": 400},
         },
         _status_route(),
@@ -107,6 +116,13 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
         *(_passing_route(plan, prefix) for prefix in plan.allowed_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
+
+
+def _odd_authority_route() -> Json:
+    """Envoy matches a host up to its last colon, whatever follows; Mender would find that in links it makes."""
+    authority = r"([^:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+    matcher = {"name": ":authority", "string_match": {"safe_regex": {"regex": authority}}, "invert_match": True}
+    return {"match": {"prefix": "/", "headers": [matcher]}, "direct_response": {"status": 400}}
 
 
 def _status_route() -> Json:
@@ -123,12 +139,15 @@ def _status_route() -> Json:
 def _auth_route() -> Json:
     """The one route that Python answers, and the only one that is told the certificate."""
     return {
-        "match": {"path": AUTH_PATH},
+        # Any other method falls to the guard below it.
+        "match": {"path": AUTH_PATH, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
         "route": {
             "cluster": ADMISSION,
             "timeout": f"{AUTH_TIMEOUT:.0f}s",
             # This timer also runs while the service thinks: it must not end before the timeout.
             "idle_timeout": f"{AUTH_TIMEOUT + 5:.0f}s",
+            # Neither timer sees a body that trickles in.
+            "max_stream_duration": {"max_stream_duration": f"{AUTH_TIMEOUT * 1.5:.0f}s"},
             "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 1},
         },
         "request_headers_to_add": [

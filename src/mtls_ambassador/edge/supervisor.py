@@ -26,6 +26,7 @@ _START_TIMEOUT = 60.0
 _STARTS_BEFORE_GIVING_UP = 5
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
+_LOOK_EVERY = 10.0
 _STEADY = 60.0
 """Seconds of service after which an earlier death counts no more."""
 
@@ -63,7 +64,7 @@ class Supervisor:
         self._process: EnvoyProcess | None = None
         self._followers: list[asyncio.Task[None]] = []
         self._last_words: list[str] = []
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: tuple[asyncio.Task[None], ...] = ()
         self.state = State.STARTING
         self.restarts = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -79,16 +80,19 @@ class Supervisor:
         except BaseException:
             await self._kill()
             raise
-        self._watcher = asyncio.create_task(self._watch(), name="envoy-watcher")
+        self._watchers = (
+            asyncio.create_task(self._watch(), name="envoy-watcher"),
+            asyncio.create_task(self._watch_overflow(), name="envoy-overflow-watcher"),
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+                await watcher
         await self._kill()
         self.failed.cancel()
         self.state = State.STOPPED
@@ -179,6 +183,23 @@ class Supervisor:
                 else:
                     _log.info("envoy serves again", pid=self.pid)
                     break
+
+    async def _watch_overflow(self) -> None:
+        """Say when devices are turned away because there are too many connections: nothing else would."""
+        told = 0
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                count = await self._admin.turned_away()
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                continue  # it is being started again
+            if count > told:
+                _log.warning(
+                    f"{count - told} connections were closed at once: there are too many",
+                    limit=self._plan.capacity.connections,
+                    remedy="Raise the limit of open files (LimitNOFILE=), or add a replica.",
+                )
+            told = count
 
     async def _kill(self) -> None:
         if self._process is None:

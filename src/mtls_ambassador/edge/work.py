@@ -17,6 +17,7 @@ from mtls_ambassador.errors import Error
 from mtls_ambassador.files import write_atomically
 
 _PREFIX = "mtls-edge-"
+_NEW_PREFIX = "mtls-new-"
 _LONGEST_SOCKET = 107  # what the kernel takes, sockaddr_un
 
 
@@ -30,26 +31,34 @@ def work_directory(environment: Mapping[str, str]) -> Iterator[WorkPaths]:
         Error: it cannot be made, or its path is too long for a socket.
     """
     base = Path(environment.get("RUNTIME_DIRECTORY", "").split(":")[0] or tempfile.gettempdir())
-    try:
-        _remove_abandoned(base)
-        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    except OSError as error:
-        raise Error(
-            f"cannot make a work directory in {base}: {error.strerror}",
-            "Set TMPDIR to a directory that the edge may write (a small tmpfs is enough).",
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            _remove_abandoned(base)
+            directory = _locked_directory(base, stack)
+        except OSError as error:
+            raise Error(
+                f"cannot make a work directory in {base}: {error.strerror}",
+                "Set TMPDIR to a directory that the edge may write (a small tmpfs is enough).",
+            ) from error
         paths = WorkPaths(directory)
         if max(len(bytes(path)) for path in (paths.envoy_admin, paths.egress, paths.admission)) > _LONGEST_SOCKET:
             raise Error(f"the path {directory} is too long for sockets in it", "Set TMPDIR to a shorter path.")
         for path in (paths.server_secret, paths.device_trust):
             path.parent.mkdir(mode=0o700)
-        (directory / "lock").touch(mode=0o600)
-        with (directory / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a living edge's directory from an abandoned one
-            yield paths
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        yield paths
+
+
+def _locked_directory(base: Path, stack: contextlib.ExitStack) -> Path:
+    """Make the directory; it is removed, still locked, when `stack` is left.
+
+    It gets its name only when it is locked, so that one of that name which is not locked is abandoned.
+    """
+    new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=base))
+    lock = stack.enter_context(os.fdopen(os.open(new / "lock", os.O_RDWR | os.O_CREAT, 0o600)))
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    directory = new.rename(new.with_name(new.name.replace(_NEW_PREFIX, _PREFIX)))
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def write_configuration(plan: EdgePlan) -> None:
@@ -66,6 +75,6 @@ def _remove_abandoned(base: Path) -> None:
                 continue
             with (directory / "lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
         except OSError:
-            continue  # in use, or just being made or removed by another edge
-        shutil.rmtree(directory, ignore_errors=True)
+            continue  # in use, or just being removed by another edge

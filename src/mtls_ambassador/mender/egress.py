@@ -15,6 +15,7 @@ from mtls_ambassador.mender.errors import UpstreamUnavailable
 from mtls_ambassador.wire import FAILURE_HEADER
 
 _LARGEST_ANSWER = 1 << 20
+_LONGEST_PAUSE = 300.0
 _UNTOUCHED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -28,9 +29,9 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds of `Retry-After`, where Mender gave them so."""
+        """Seconds of `Retry-After`, where Mender gave them so; never so many that we would stop trying."""
         text = self.headers.get("Retry-After", "")
-        return float(text) if text.isascii() and text.isdigit() else None
+        return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else None
 
 
 class Egress:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,6 +50,8 @@ class AuthSet:
     id: str
     public_key_pem: str
     status: AuthSetStatus
+    created: dt.datetime | None = None
+    """When Mender first saw this key; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +91,46 @@ class Management:
             None: done (201). Else the id of the device that has this identity already (409).
         """
         body = {"identity_data": identity, "pubkey": public_key_pem}
-        answer = await self._call("POST", _DEVICES, request_id, body)
+        async with self._place():
+            answer = await self._call("POST", _DEVICES, request_id, body)
         if answer.status == 201:
             return None
         if answer.status == 409:
             return _identifier(_object(answer).get("id"))
         raise _unexpected(answer, "preauthorise")
 
-    async def device(self, device_id: str, request_id: str) -> MenderDevice | None:
-        """A device with its auth sets (`GET …/devauth/devices/{id}`); None if there is none of that id."""
-        answer = await self._call("GET", f"{_DEVICES}/{device_id}", request_id)
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise _unexpected(answer, "read a device")
-        return read_device(_object(answer))
+    async def accept_where(
+        self, device_id: str, choose: Callable[[MenderDevice | None], str | None], request_id: str
+    ) -> bool:
+        """Read a device with its auth sets, and accept the one that `choose` names, right after.
 
-    async def accept(self, device_id: str, auth_set_id: str, request_id: str) -> None:
-        """Accept an auth set (`PUT …/status`).
+        `GET …/devauth/devices/{id}`, then `PUT …/auth/{aid}/status`. Mender has no conditional form of the second:
+        what an operator does between the two is overridden. So they go in one go, without waiting in between.
+
+        Args:
+            device_id: Mender's id.
+            choose: From the device (None: there is none of that id) to the id of an auth set, or None to change
+                nothing.
+            request_id: Goes along with both calls.
+
+        Returns:
+            Whether an auth set was accepted.
 
         Raises:
             DeviceLimitReached: Mender's limit of accepted devices is reached.
             StateChanged: the set is gone, or in a state from which it cannot be accepted.
         """
-        path = f"{_DEVICES}/{device_id}/auth/{auth_set_id}/status"
-        answer = await self._call("PUT", path, request_id, {"status": "accepted"})
+        async with self._place():
+            answer = await self._call("GET", f"{_DEVICES}/{device_id}", request_id)
+            if answer.status not in (200, 404):
+                raise _unexpected(answer, "read a device")
+            chosen = choose(read_device(_object(answer)) if answer.status == 200 else None)
+            if chosen is None:
+                return False
+            path = f"{_DEVICES}/{device_id}/auth/{chosen}/status"
+            answer = await self._call("PUT", path, request_id, {"status": "accepted"})
         if answer.status == 204:
-            return
+            return True
         if answer.status == 422:
             raise DeviceLimitReached("Mender's limit of accepted devices is reached", "Raise it, or remove devices.")
         if answer.status in (400, 404):
@@ -124,19 +140,30 @@ class Management:
     async def probe(self) -> None:
         """Ask for something small, to learn whether the API would help; a role that may not read it is no failure."""
         with contextlib.suppress(ManagementForbidden):
-            await self._call("GET", f"{_DEVICES}/count?status=accepted", str(uuid.uuid4()))
+            async with self._place():
+                await self._call("GET", f"{_DEVICES}/count?status=accepted", str(uuid.uuid4()))
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Be one of the few who call at the same time, and not for long.
+
+        Raises:
+            ManagementUnavailable: it took too long, the wait included.
+        """
+        try:
+            async with asyncio.timeout(_TIMEOUT), self._places:
+                yield
+        except TimeoutError as error:
+            raise ManagementUnavailable(
+                f"Mender's management API did not answer within {_TIMEOUT:g} s", label="slow", retry_after=30
+            ) from error
 
     async def _call(self, method: str, path: str, request_id: str, body: Mapping[str, Any] | None = None) -> Answer:
         left = self._not_before - self._clock()
         if left > 0:
             raise ManagementUnavailable("Mender asked us to wait (429)", label="busy", retry_after=left)
         try:
-            async with asyncio.timeout(_TIMEOUT), self._places:
-                answer = await self._authorised(method, path, request_id, body)
-        except TimeoutError as error:
-            raise ManagementUnavailable(
-                f"Mender's management API did not answer within {_TIMEOUT:g} s", label="slow", retry_after=30
-            ) from error
+            answer = await self._authorised(method, path, request_id, body)
         except UpstreamUnavailable as error:
             raise ManagementUnavailable(error.what, error.remedy, label="unreachable", retry_after=30) from error
         if answer.status == 429:
@@ -194,10 +221,19 @@ def read_device(content: Mapping[str, Any]) -> MenderDevice:
                 _identifier(item.get("id")),
                 str(item.get("pubkey")),
                 _status(item.get("status")),
+                _time(item.get("ts")),
             )
             for item in sets
         ),
     )
+
+
+def _time(value: object) -> dt.datetime | None:
+    try:
+        time_ = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return time_ if time_.tzinfo is not None else None
 
 
 def _status(value: object) -> AuthSetStatus:

@@ -165,7 +165,7 @@ class Login:
         self._proven = True
         self._in_vain = 0
         self._failures = 0
-        self.status = SessionStatus("ok", f"logged in as {self._user}")
+        self.status = SessionStatus("ok", "logged in")
 
     def _landed(self, flight: asyncio.Task[str]) -> None:
         self._flight = None
@@ -201,13 +201,13 @@ class Login:
             return self._keep(answer.body)
         if answer.status == 401 and b"2fa" in answer.body.lower():
             raise ManagementUnavailable(
-                f"Mender wants a second factor for {self._user}",
+                "Mender wants a second factor for mender_user",
                 "Make a personal access token for this user in Mender, and set mender_token instead.",
                 label="two_factor",
                 retry_after=_LONGEST_HOLD_OFF,
             )
         if answer.status in (401, 403):
-            raise _refused(f"Mender does not accept mender_user {self._user} with this mender_pass", _LONGEST_HOLD_OFF)
+            raise _refused("Mender does not accept mender_user with this mender_pass", _LONGEST_HOLD_OFF)
         label = "busy" if answer.status == 429 else "error"
         raise ManagementUnavailable(
             f"Mender answered {answer.status} to the login",
@@ -234,7 +234,7 @@ class Login:
         left = expiry - self._wall_clock() if expiry is not None else float("inf")
         # A clock that is far off must not make us log in at every call.
         self._renew_at = self._clock() + max(left * _RENEW_AFTER, 5.0)
-        self.status = SessionStatus("ok", f"logged in as {self._user}")
+        self.status = SessionStatus("ok", "logged in")
         _log.info("logged in to Mender", user=self._user)
         return token
 

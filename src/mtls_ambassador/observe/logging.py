@@ -27,6 +27,7 @@ def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | No
             structlog.stdlib.add_log_level,
             _stamp,
             _Traceback(shown=debug),
+            _bound,
             structlog.processors.JSONRenderer() if form == "json" else _render_text,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
@@ -41,6 +42,10 @@ def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | No
 def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["timestamp"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return event
+
+
+_LONGEST = 512
+"""Characters of one value on a log line."""
 
 
 class _Forward(logging.Handler):
@@ -68,6 +73,14 @@ class _Traceback:
         return event
 
 
+def _bound(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut what is too long: an identity or a subject may have tens of kilobytes, and strangers choose them."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _LONGEST and key not in ("traceback", "remedy"):
+            event[key] = f"{value[:_LONGEST]}... ({len(value)} characters)"
+    return event
+
+
 def _render_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     fields = dict(event)
     time, level, message = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")
@@ -82,11 +95,15 @@ def _pairs(fields: Mapping[str, Any]) -> str:
 
 def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    plain = text and text.isprintable() and not any(character in text for character in " \"'=")
-    if plain:
+    if text and _is_harmless(text) and not any(character in text for character in " \"'="):
         return text
-    return f"'{text}'" if text.isprintable() and not any(c in text for c in "'\\") else json.dumps(text)
+    return f"'{text}'" if _is_harmless(text) and not any(c in text for c in "'\\") else json.dumps(text)
 
 
 def _one_line(text: str) -> str:
-    return text if text.isprintable() else json.dumps(text)[1:-1]
+    return text if _is_harmless(text) else json.dumps(text)[1:-1]
+
+
+def _is_harmless(text: str) -> bool:
+    # Unicode has invisible characters that count as printable.
+    return text.isascii() and text.isprintable()

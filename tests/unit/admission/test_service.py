@@ -17,7 +17,7 @@ from mtls_ambassador.admission.certificate import certificate_key
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
-from mtls_ambassador.lab.device import auth_request
+from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken

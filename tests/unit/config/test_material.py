@@ -212,7 +212,11 @@ def test_an_encrypted_key_is_refused_with_the_command_to_decrypt_it(files: Files
     assert "openssl pkey -in FILE -out NEW" in text
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", SERVER.pem, SERVER.key_pem[:90], b"\xff\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"junk", SERVER.pem, SERVER.key_pem[:90], b"\xff\x00"],
+    ids=["empty", "junk", "certificate", "cut", "binary"],
+)
 def test_what_is_no_key_is_refused(files: Files, content: bytes) -> None:
     files.key.write_bytes(content)
     assert files.complaint().startswith(f"server_key ({files.key}): holds no private key that can be read\n")
@@ -335,6 +339,7 @@ def test_a_directory_is_no_file(files: Files) -> None:
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         with_der(SERVER, VERSION_3, VERSION_6),
     ],
+    ids=["empty", "junk", "key", "cut", "DER", "no ASN.1", "version 6"],  # bytes would differ from run to run
 )
 @pytest.mark.parametrize(("key", "name"), [("server_cert", "server.pem"), ("tenant_ca_pem", "ca.pem")])
 def test_what_is_no_certificate_is_refused(files: Files, key: str, name: str, content: bytes) -> None:

@@ -64,10 +64,11 @@ mender_ca = null
 }
 
 
-def from_file(directory: Path, name: str, content: str | bytes, **environment: str) -> Loaded:
-    """What is loaded from a file of this name and content."""
+def from_file(directory: Path, name: str, content: str, **environment: str) -> Loaded:
+    """What is loaded from a file of this name and content, which only its owner may read."""
     file = directory / name
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    file.touch(0o600)
+    file.write_text(content, encoding="utf-8")
     return load(file, environment, {})
 
 
@@ -200,6 +201,40 @@ def test_the_default_file_is_config_yaml_here(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text("listen: 9443\n")
     assert load(None, LEAST, {}).settings.listen == ListenAddress(None, 9443)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o664])
+def test_a_default_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    default = tmp_path / "config.yaml"
+    default.write_text("listen: 1\n")
+    default.chmod(mode)
+    assert load(None, LEAST, {}, default_file=default).settings.listen.port == 1
+    default.chmod(mode | 0o002)
+    text = complaint(None, default_file=default)
+    assert text.startswith(f"{default}: lies in the current directory, but belongs to another user or can be written")
+    assert load(default, LEAST, {}).settings.listen.port == 1  # named, it is the user's own choice
+
+
+def test_a_default_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = tmp_path / "config.yaml"
+    default.write_text("envoy_path: /tmp/evil\n")
+    default.chmod(0o600)
+    owner = default.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner)
+    assert load(None, LEAST, {}, default_file=default)
+    if owner == 0:
+        return  # root's file is anybody's choice; root may give it away, though
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    assert "belongs to another user" in complaint(None, default_file=default)
+
+
+def test_a_file_with_a_secret_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"mender_backend: {BACKEND}\nmender_user: a@b.c\nmender_pass: x\n")
+    file.chmod(0o644)
+    assert load(file, {}, {}).warnings == (f"{file} holds a secret and may be read by everybody: chmod 0600 it",)
+    file.write_text("listen: 1\n")
+    assert load(file, LEAST, {}).warnings == ()
 
 
 def test_a_named_file_stands_in_for_the_default_one(tmp_path: Path) -> None:

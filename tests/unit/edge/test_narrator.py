@@ -112,11 +112,9 @@ def test_a_refused_certificate_is_always_a_warning(access_log: Literal["all", "e
     assert (event["reason"], event["path"], event["serial"]) == ("server_certificate", "/x", "0a")
 
 
-def test_what_is_no_line_of_ours_is_told_in_part() -> None:
-    (event,) = told(b"x" * 1000 + b"\xff")
-    assert "no access log" in event["event"]
-    assert len(event["line"]) == 200
-    assert told(b"") == []
+@pytest.mark.parametrize("text", [b"", b"x" * 1000 + b"\xff", b"{}", handshake(handshake_ms=3)])
+def test_what_is_no_news_is_not_told(text: bytes) -> None:
+    assert told(text) == []
 
 
 def test_a_flood_of_failed_handshakes_is_cut_and_counted() -> None:
@@ -151,12 +149,35 @@ def test_one_flood_does_not_hide_the_other() -> None:
     assert logged[-1]["reason"] == "server_certificate"
 
 
+def test_a_scanner_hides_no_device() -> None:
+    scanner = [handshake("HTTP_REQUEST", peer=f"198.51.100.9:{port}") for port in range(1000, 1200)]
+    logged = told(*scanner, handshake(), handshake("ALERT_UNKNOWN_CA", peer="198.51.100.9:1"))
+    assert [event["reason"] for event in logged[-2:]] == ["expired", "server_not_trusted"]
+    assert len(logged) == 52
+
+
+def test_a_noisy_device_hides_no_other() -> None:
+    logged = told(*[request()] * 200, request(serial="0b"))
+    assert len(logged) == 51
+    assert logged[-1]["serial"] == "0b"
+
+
+def test_who_asks_for_all_gets_all() -> None:
+    assert len(told(*[request()] * 200, access_log="all")) == 200
+
+
+def test_a_long_path_is_cut() -> None:
+    (event,) = told(request(path="/" + "x" * 5000))
+    assert len(event["event"]) < 400
+
+
 async def test_what_was_held_back_is_told_at_the_end() -> None:
     narrator = Narrator("errors", Clock())
     with capture_logs() as logged:
-        await narrator.follow_output(lines(*[handshake()] * 60))
-    assert len(logged) == 51
-    assert logged[-1]["left_out"] == 10
+        await narrator.follow_output(lines(*[handshake()] * 60, *[request(**REFUSED)] * 70))
+    assert [event["left_out"] for event in logged[100:]] == [10, 20]
+    assert "10 more TLS handshake errors" in logged[100]["event"]
+    assert "20 more requests" in logged[101]["event"]
 
 
 async def test_envoys_own_log_is_told_and_kept() -> None:

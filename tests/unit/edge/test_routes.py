@@ -12,6 +12,7 @@ from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
     CERTIFICATE_HEADER,
+    FAILURE_HEADER,
     LARGEST_AUTH_BODY,
     REQUEST_ID_HEADER,
 )
@@ -27,24 +28,30 @@ def routes(host: str = "named", **given: Any) -> list[Route]:
     return listed
 
 
-def chosen(path: str, method: str = "GET", *, upgrade: str | None = None, **given: Any) -> Route:
+def _matches(wanted: dict[str, Any], headers: dict[str, str]) -> bool:
+    """Envoy's header matcher, as far as it is used here."""
+    how, value = wanted["string_match"], headers.get(wanted["name"], "")
+    if "safe_regex" in how:
+        hit = re.fullmatch(how["safe_regex"]["regex"], value) is not None
+    else:
+        hit = (value.lower() if how.get("ignore_case") else value) == how["exact"]
+    return hit != wanted.get("invert_match", False)
+
+
+def chosen(
+    path: str, method: str = "GET", *, upgrade: str = "", authority: str = "edge.example.com", **given: Any
+) -> Route:
     """The route for a normalised path."""
-    headers = {":method": method} | ({"upgrade": upgrade} if upgrade else {})
+    headers = {":method": method, ":authority": authority, "upgrade": upgrade}
     for route in routes(**given):
         match = route["match"]
-        hit = (
-            path.startswith(match["prefix"])
-            if "prefix" in match
-            else path == match["path"]
-            if "path" in match
-            else re.fullmatch(match["safe_regex"]["regex"], path) is not None
-        )
-        for wanted in match.get("headers", ()):
-            exact, value = wanted["string_match"], headers.get(wanted["name"], "")
-            if exact.get("ignore_case"):
-                value = value.lower()
-            hit = hit and value == exact["exact"]
-        if hit:
+        if "prefix" in match:
+            hit = path.startswith(match["prefix"])
+        elif "path" in match:
+            hit = path == match["path"]
+        else:
+            hit = re.fullmatch(match["safe_regex"]["regex"], path) is not None
+        if hit and all(_matches(wanted, headers) for wanted in match.get("headers", ())):
             return route
     raise AssertionError(f"no route for {path}")
 
@@ -59,7 +66,6 @@ def goes_to(path: str, method: str = "GET", **given: Any) -> str | int:
 @pytest.mark.parametrize(
     ("path", "to"),
     [
-        (AUTH_PATH, "admission"),
         ("/api/devices/v1/inventory/device/attributes", "mender"),
         ("/api/devices/v2/deployments/device/deployments/next", "mender"),
         (CONNECT_PATH, "mender"),
@@ -74,6 +80,11 @@ def goes_to(path: str, method: str = "GET", **given: Any) -> str | int:
 )
 def test_where_requests_go(path: str, to: str | int) -> None:
     assert goes_to(path) == to
+
+
+@pytest.mark.parametrize(("method", "to"), [("POST", "admission"), ("GET", 404), ("PUT", 404), ("OPTIONS", 404)])
+def test_auth_requests_are_posted(method: str, to: str | int) -> None:
+    assert goes_to(AUTH_PATH, method) == to
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,18 @@ def test_what_others_may_read_differently_is_a_bad_request(path: str) -> None:
     assert goes_to(path) == 400
 
 
+@pytest.mark.parametrize(
+    "authority", ["edge.example.com", "edge.example.com:8443", "192.0.2.1:1", "[2001:db8::1]:8443"]
+)
+def test_a_host_is_a_name_or_address_and_maybe_a_port(authority: str) -> None:
+    assert "route" in chosen("/api/devices/v1/inventory/x", authority=authority)
+
+
+@pytest.mark.parametrize("authority", ["", "a@b", "a:b", "a:1:2", "2001:db8::1", "[a", "a:123456", "[::1"])
+def test_any_other_host_is_a_bad_request(authority: str) -> None:
+    assert chosen("/api/devices/v1/inventory/x", authority=authority)["direct_response"]["status"] == 400
+
+
 def test_the_guard_stands_right_after_the_auth_route() -> None:
     listed = routes()
     auth = next(index for index, route in enumerate(listed) if route["match"].get("path") == AUTH_PATH)
@@ -132,9 +155,10 @@ def test_the_auth_route_alone_is_told_the_certificate(variant: str, host: str) -
         assert tells == (route["match"].get("path") == AUTH_PATH)
     table = edge_routes(plan(**VARIANTS[variant]))
     outside = {**table, "virtual_hosts": [{**item, "routes": []} for item in table["virtual_hosts"]]}
-    assert "x-edge" not in str(outside)
-    assert "PEER" not in str(outside)
-    assert "x-edge" not in str(egress_routes(plan(**VARIANTS[variant])))
+    for elsewhere in (str(outside), str(egress_routes(plan(**VARIANTS[variant])))):
+        assert CERTIFICATE_HEADER not in elsewhere
+        assert ADDRESS_HEADER not in elsewhere
+        assert "PEER" not in elsewhere
 
 
 def test_the_certificate_header_replaces_what_a_device_might_send() -> None:
@@ -144,15 +168,21 @@ def test_the_certificate_header_replaces_what_a_device_might_send() -> None:
     assert added[ADDRESS_HEADER]["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
 
 
+def test_mender_cannot_pretend_that_the_door_failed() -> None:
+    assert FAILURE_HEADER in egress_routes(plan())["response_headers_to_remove"]
+
+
 def test_the_body_of_an_auth_request_is_limited() -> None:
-    (config,) = chosen(AUTH_PATH)["typed_per_filter_config"].values()
+    (config,) = chosen(AUTH_PATH, "POST")["typed_per_filter_config"].values()
     assert config["buffer"]["max_request_bytes"] == LARGEST_AUTH_BODY
 
 
 def test_a_thinking_admission_service_is_not_cut_off_early() -> None:
-    route = chosen(AUTH_PATH)["route"]
+    route = chosen(AUTH_PATH, "POST")["route"]
     assert float(route["timeout"].removesuffix("s")) == AUTH_TIMEOUT
     assert float(route["idle_timeout"].removesuffix("s")) > AUTH_TIMEOUT
+    # A body that trickles in is ended by neither.
+    assert float(route["max_stream_duration"]["max_stream_duration"].removesuffix("s")) > AUTH_TIMEOUT
 
 
 def test_downloads_take_the_time_they_take() -> None:
@@ -222,7 +252,7 @@ def test_links_lead_back_to_the_name_the_device_used() -> None:
     assert named["request_headers_to_add"][0]["header"] == {"key": "x-forwarded-host", "value": "%REQ(:AUTHORITY)%"}
     assert other["domains"] == ["*"]
     assert other["request_headers_to_add"][0]["header"] == {"key": "x-forwarded-host", "value": "edge.example.com"}
-    assert named["routes"] == other["routes"]
+    assert named["routes"][1:] == other["routes"]  # before them: only a proper host may be repeated in links
 
 
 def test_names_that_are_no_host_names_are_left_out() -> None:

@@ -16,19 +16,16 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 
+from mtls_ambassador.lab.auth_request import PrivateKey, PublicKey, SignedRequest, auth_request
 from mtls_ambassador.lab.device import (
     AUTH_REQUESTS,
     INVENTORY,
     NEXT_V1,
     NEXT_V2,
     DeviceError,
-    PrivateKey,
-    PublicKey,
     RefusedError,
-    SignedRequest,
     SimulatedDevice,
     UnreachableError,
-    auth_request,
     load_key,
 )
 

@@ -116,6 +116,20 @@ def test_percent_signs_are_text() -> None:
     assert "100%s %(x)s {y}" in logged("text", "100%s %(x)s {y}")
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_long_value_is_cut(form: Form) -> None:
+    output = logged(form, "y" * 5000, subject="x" * 5000)
+    assert len(output) < 1500
+    assert "x" * 512 + "... (5000 characters)" in output
+
+
+@pytest.mark.parametrize("text", ["a\u00adb", "a\u3164b", "\u115f", "\u2800"])
+def test_invisible_characters_are_shown(text: str) -> None:
+    output = logged("text", text, detail=text)
+    assert output.isascii()
+    assert output.count("\\u") == 2
+
+
 def failure() -> Exception:
     try:
         raise ValueError("device said\nWARN forged \x1b[2J")

@@ -1,0 +1,73 @@
+"""Keeping a noisy peer from flooding the log or Mender, without hiding that it was there. Pure, given the time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+
+class Throttle:
+    """A token bucket that counts what it holds back.
+
+    Args:
+        burst: How many pass at once.
+        per_second: How many pass in the long run.
+    """
+
+    def __init__(self, burst: int, per_second: float) -> None:
+        self._burst = float(burst)
+        self._per_second = per_second
+        self._tokens = float(burst)
+        self._last = 0.0
+        self._held_back = 0
+
+    def admit(self, now: float) -> int | None:
+        """Whether one more passes at `now` (seconds, monotonic).
+
+        Returns:
+            None: it is held back. Else how many were held back since the last that passed.
+        """
+        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
+        self._last = now
+        if self._tokens < 1:
+            self._held_back += 1
+            return None
+        self._tokens -= 1
+        return self.take()
+
+    def take(self) -> int:
+        """How many were held back since this was last asked; for a summary when it is quiet again."""
+        held_back, self._held_back = self._held_back, 0
+        return held_back
+
+
+class ThrottleEach:
+    """A bucket for each peer, so that a noisy one hides no other.
+
+    Args:
+        burst: How many of one peer pass at once.
+        per_second: How many of one peer pass in the long run.
+        peers: How many peers it remembers; the one not seen for longest is forgotten first.
+    """
+
+    def __init__(self, burst: int, per_second: float, *, peers: int = 10_000) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._peers = peers
+        self._throttles: OrderedDict[Hashable, Throttle] = OrderedDict()
+        self._forgotten = 0
+
+    def admit(self, peer: Hashable, now: float) -> int | None:
+        """As `Throttle.admit`, for one peer."""
+        throttle = self._throttles.get(peer)
+        if throttle is None:
+            throttle = self._throttles[peer] = Throttle(self._burst, self._per_second)
+            if len(self._throttles) > self._peers:
+                self._forgotten += self._throttles.popitem(last=False)[1].take()
+        self._throttles.move_to_end(peer)
+        return throttle.admit(now)
+
+    def take(self) -> int:
+        """How many of all peers were held back and not yet told."""
+        forgotten, self._forgotten = self._forgotten, 0
+        return forgotten + sum(throttle.take() for throttle in self._throttles.values())
