@@ -139,8 +139,8 @@ def let_time_pass(w: World, seconds: float) -> None:
     """Set the clocks forward by which the edge leaves Mender in peace after a failure."""
     management = w.edge._management
     assert management is not None
-    for holder in (management, management.session):
-        holder._clock = lambda: time.monotonic() + seconds  # type: ignore[attr-defined]
+    for timed in (management, management.session):
+        setattr(timed, "_clock", lambda: time.monotonic() + seconds)  # noqa: B010 - only some sessions have one
 
 
 @contextlib.asynccontextmanager

@@ -165,7 +165,7 @@ class Ambassador:
     def health(self) -> Health:
         """How the edge is now."""
         state = self._supervisor.state if self._supervisor else State.STARTING
-        status = self._management.session.status if self._management else None
+        status = self._management.status if self._management else None
         return Health(
             ready=state is State.READY and not self._stopping,
             detail={
@@ -238,11 +238,11 @@ async def _probe(management: Management) -> None:
     """Find out early, and keep knowing, whether devices could be admitted; keeps the session fresh on the way."""
     while True:
         try:
-            if management.session.status.label == "ok":
+            if management.status.label == "ok":
                 await management.session.token()
             else:
                 await management.probe()
-                _log.info("Mender's management API answers", session=management.session.status.text)
+                _log.info("Mender's management API answers", session=management.status.text)
         except ManagementUnavailable as error:
             _log.warning(f"devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
         await asyncio.sleep(_PROBE_EVERY)

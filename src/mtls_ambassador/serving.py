@@ -147,7 +147,7 @@ def tcp_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Error(
-            f"cannot listen on {host}:{port}: {error.strerror}",
+            f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror}",
             "Stop the program that holds the port, or choose another.",
         ) from error
     return listener

@@ -380,7 +380,7 @@ async def test_largest_body_that_is_taken(w: World, holder: Holder) -> None:
 async def test_other_methods(w: World, holder: Holder, method: str) -> None:
     body = document(holder)
     tried = await send(w, holder, signed(holder, body), body, method)
-    assert tried.answer.status == 405
+    assert tried.answer.status == 404
     content = tried.answer.json()
     assert content["error"]
     assert content["request_id"]

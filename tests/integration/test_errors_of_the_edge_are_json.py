@@ -28,7 +28,7 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "too large": (request("POST", AUTH_REQUESTS, body=bytes(70000)), 413, "request body too large"),
     "header too large": (request("GET", INVENTORY, [("X", "y" * 70000)]), 431, "request headers too large"),
     "too many headers": (request("GET", INVENTORY, [("X", "y")] * 101), 431, "request headers too large"),
-    "upgrade elsewhere": (request("GET", INVENTORY, WEBSOCKET), 403, "request refused"),
+    "upgrade elsewhere": (request("GET", INVENTORY, WEBSOCKET), 403, "forbidden"),
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,15 +53,21 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as entered:
+        yield entered
+
+
 @pytest.mark.needs("setpriv", "unshare")
-async def test_runs_unprivileged_on_a_read_only_system(tmp_path: Path) -> None:
+async def test_runs_unprivileged_on_a_read_only_system(tmp_path: Path, stack: contextlib.ExitStack) -> None:
     if os.geteuid() != 0:
         pytest.skip("becoming uid 65534 needs root: run this test with sudo")
     for directory in (tmp_path, *tmp_path.parents):
         if directory.stat().st_uid == 0 and str(directory).startswith("/tmp/"):
             directory.chmod(0o755)
-    writable = tmp_path / "rw"
-    writable.mkdir()
+    writable = Path(tempfile.mkdtemp(prefix="rw-", dir="/tmp"))  # short, since sockets are in it
+    stack.callback(shutil.rmtree, writable)
     ca = CertificateAuthority()
     files = write_settings_files(tmp_path, ca, ca.server("my-server.com", san=["DNS:my-server.com"]))
     key_file = Path(str(files["server_key"]))

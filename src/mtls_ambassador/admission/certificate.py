@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.refusals import RefusalReason
 
-
 _UNREADABLE = (
     ValueError,
     TypeError,

@@ -35,9 +35,9 @@ def find_envoy(named: Path | None) -> EnvoyBinary:
     """
     path = named if named is not None else _packaged()
     try:
-        # Ten seconds: the first start reads 100 MB from a cold disk.
+        # A minute: the first start reads 100 MB from a disk that may be slow.
         output = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, env={}, timeout=60, check=True
+            [path, "--version"], capture_output=True, text=True, errors="replace", env={}, timeout=60, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise EdgeError(

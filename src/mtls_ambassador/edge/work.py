@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def write_configuration(plan: EdgePlan) -> None:
 
 
 def _remove_abandoned(base: Path) -> None:
+    for directory in base.glob(f"{_NEW_PREFIX}*"):
+        # One that was killed before it could lock. An hour is longer than anybody needs between two system calls.
+        with contextlib.suppress(OSError):
+            status = directory.stat(follow_symlinks=False)
+            if status.st_uid == os.geteuid() and time.time() - status.st_mtime > 3600:
+                shutil.rmtree(directory, ignore_errors=True)
     for directory in base.glob(f"{_PREFIX}*"):
         try:
             if directory.stat(follow_symlinks=False).st_uid != os.geteuid():

@@ -24,7 +24,8 @@ from mtls_ambassador.mender.errors import (
     StateChanged,
     UpstreamUnavailable,
 )
-from mtls_ambassador.mender.session import Session
+from mtls_ambassador.mender.session import Session, SessionStatus
+from mtls_ambassador.wire import REQUEST_ID_HEADER
 
 _DEVICES = "/api/management/v2/devauth/devices"
 _TIMEOUT = 8.0
@@ -79,7 +80,9 @@ class Management:
         self._egress = egress
         self._clock = clock
         self.session = session
-        """Gives the token; its status is what readiness shows."""
+        """Gives the token."""
+        self.status = SessionStatus("untried", "not asked yet")
+        """What the last call met, for readiness and operators."""
         self._places = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._not_before = 0.0
         self.calls = 0
@@ -154,9 +157,12 @@ class Management:
             async with asyncio.timeout(_TIMEOUT), self._places:
                 yield
         except TimeoutError as error:
-            raise ManagementUnavailable(
-                f"Mender's management API did not answer within {_TIMEOUT:g} s", label="slow", retry_after=30
-            ) from error
+            text = f"Mender's management API did not answer within {_TIMEOUT:g} s"
+            self.status = SessionStatus("slow", text)
+            raise ManagementUnavailable(text, label="slow", retry_after=30) from error
+        except ManagementUnavailable as failure:
+            self.status = SessionStatus(failure.label, failure.what)
+            raise
 
     async def _call(self, method: str, path: str, request_id: str, body: Mapping[str, Any] | None = None) -> Answer:
         left = self._not_before - self._clock()
@@ -173,6 +179,7 @@ class Management:
         if answer.status >= 500:
             raise _unexpected(answer, f"{method} {path}")
         self.session.accept()
+        self.status = self.session.status
         if answer.status == 403:
             raise ManagementForbidden(
                 f"the role of the management user does not allow {method} on devices",
@@ -185,7 +192,7 @@ class Management:
         content = json.dumps(body, ensure_ascii=False).encode() if body is not None else b""
         for last in (False, True):
             token = await self.session.token()
-            headers = CIMultiDict({"Authorization": f"Bearer {token}", "X-MEN-RequestID": request_id})
+            headers = CIMultiDict({"Authorization": f"Bearer {token}", REQUEST_ID_HEADER: request_id})
             if content:
                 headers["Content-Type"] = "application/json"
             self.calls += 1

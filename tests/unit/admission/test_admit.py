@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +34,8 @@ from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, answer
 
 KEY = ed25519.Ed25519PrivateKey.generate().public_key()
 OTHER_KEY = ed25519.Ed25519PrivateKey.generate().public_key()
-CERTIFICATE = PeerCertificate("ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False)
+FOREVER = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
+CERTIFICATE = PeerCertificate("ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False, not_after=FOREVER)
 UNAVAILABLE = ManagementUnavailable("it is down", label="error", retry_after=12)
 FORBIDDEN = ManagementForbidden("the role does not allow it")
 UNREACHABLE = UpstreamUnavailable("Mender cannot be reached")
@@ -47,8 +50,10 @@ def request(mac: str = "a", key: ed25519.Ed25519PublicKey = KEY) -> AuthRequest:
 
 
 def device(own: str | None, *others: str, gone: bool = False) -> MenderDevice:
-    sets = [AuthSet("ours", pem(KEY), AuthSetStatus(own))] if own else []
-    sets += [AuthSet(f"other-{number}", pem(OTHER_KEY), AuthSetStatus(status)) for number, status in enumerate(others)]
+    sets = [AuthSet("ours", pem(KEY), AuthSetStatus(own), None)] if own else []
+    sets += [
+        AuthSet(f"other-{number}", pem(OTHER_KEY), AuthSetStatus(status), None) for number, status in enumerate(others)
+    ]
     return MenderDevice("d-1", gone, tuple(sets))
 
 
@@ -64,7 +69,7 @@ class Scene(Management):
 
     def __init__(
         self,
-        forwarded: list[int | Exception],
+        forwarded: Sequence[int | Exception],
         *,
         known: str | Exception | None = None,
         found: MenderDevice | Exception | None = None,
@@ -73,8 +78,8 @@ class Scene(Management):
         super().__init__(ScriptedEgress(), PersonalAccessToken("t"))
         self.clock = Clock()
         self.memory = AdmittedLately(10, 60, self.clock)
-        self.admission = Admission(self, self.memory, Flights())
-        self.forwarded = forwarded
+        self.admission = Admission(self, self.memory, Flights(), self.clock)
+        self.forwarded = list(forwarded)
         self.known, self.found, self.accepted = known, found, accepted
         self.steps: list[str] = []
 
@@ -86,18 +91,21 @@ class Scene(Management):
             raise self.known
         return self.known
 
-    async def device(self, device_id: str, request_id: str) -> MenderDevice | None:
+    async def accept_where(
+        self, device_id: str, choose: Callable[[MenderDevice | None], str | None], request_id: str
+    ) -> bool:
         assert (device_id, request_id) == ("d-1", "r")
         self.steps.append("read")
         if isinstance(self.found, Exception):
             raise self.found
-        return self.found
-
-    async def accept(self, device_id: str, auth_set_id: str, request_id: str) -> None:
-        assert (device_id, auth_set_id, request_id) == ("d-1", "ours", "r")
+        chosen = choose(self.found)
+        if chosen is None:
+            return False
+        assert chosen == "ours"
         self.steps.append("accept")
         if self.accepted:
             raise self.accepted
+        return True
 
     async def forward(self) -> Answer:
         self.steps.append("forward")
@@ -146,7 +154,7 @@ async def test_memory_ends() -> None:
 async def test_memory_is_of_identity_key_and_certificate_together() -> None:
     scene = Scene([200] * 4)
     await scene.admit()
-    other = PeerCertificate("cd" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "02", is_ca=False)
+    other = replace(CERTIFICATE, fingerprint="cd" * 32)
     await scene.admit(request("b"))
     await scene.admit(request("a", OTHER_KEY))
     await scene.admit(certificate=other)
@@ -326,3 +334,44 @@ async def test_one_after_the_other() -> None:
     await asyncio.gather(scene.admit(), scene.admit())
     assert scene.steps[:2] == ["preauthorise", "forward"]
     assert scene.steps.count("forward") == 2
+
+
+async def test_a_certificate_has_its_share_of_the_management_api() -> None:
+    """Ten tries, and one more every quarter of a minute."""
+    scene = Scene([401] * 13, known="d-1", found=device("rejected"))
+    for _ in range(10):
+        assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
+    scene.steps.clear()
+    for _ in range(2):
+        refusal = await scene.refusal()
+        assert refusal.reason is RefusalReason.BUSY
+        assert refusal.retry_after == 30
+    assert scene.steps == ["forward", "forward"]
+    scene.clock.now += 15
+    assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
+
+
+async def test_whom_mender_accepts_gets_in_without_a_share() -> None:
+    scene = Scene([*[401] * 10, 200, 200], known="d-1", found=device("rejected"))
+    for _ in range(10):
+        await scene.refusal()
+    for _ in range(2):
+        assert (await scene.admit()).answer.status == 200
+    assert scene.steps[-2:] == ["forward", "forward"]
+
+
+async def test_one_certificate_s_share_is_not_anothers() -> None:
+    scene = Scene([401] * 20, known="d-1", found=device("rejected"))
+    for number in range(20):
+        with pytest.raises(Refused) as caught:
+            await scene.admit(certificate=replace(CERTIFICATE, fingerprint=f"{number % 2:064x}"))
+        assert caught.value.reason is RefusalReason.REJECTED_BY_OPERATOR
+
+
+async def test_devices_admitted_lately_use_up_nothing() -> None:
+    scene = Scene([200] * 50 + [401])
+    for _ in range(50):
+        assert (await scene.admit()).answer.status == 200
+    scene.known, scene.found = "d-1", device("rejected")
+    scene.forwarded.append(401)
+    assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR

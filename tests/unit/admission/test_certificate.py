@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from urllib.parse import quote
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mtls_ambassador.admission.certificate import PeerCertificate, certificate_key, read_certificate, require_device
+from mtls_ambassador.admission.certificate import (
+    PeerCertificate,
+    certificate_key,
+    keys_of,
+    read_certificate,
+    require_device,
+)
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.refusals import RefusalReason
 from tests.certificates import CertificateAuthority, Holder
 
 CA = CertificateAuthority("My CA")
+NOW = dt.datetime.now(dt.UTC)
 
 
 def header(holder: Holder) -> str:
@@ -91,6 +100,7 @@ def test_devices_are_devices() -> None:
         read(CA.device("dev-1")),
         server_keys={certificate_key(server.certificate)},
         ca_keys={certificate_key(CA.certificate)},
+        now=NOW,
     )
 
 
@@ -106,7 +116,7 @@ def test_devices_are_devices() -> None:
 )
 def test_authorities_are_not(holder: Holder, reason: RefusalReason) -> None:
     with pytest.raises(Refused) as caught:
-        require_device(read(holder), server_keys=set(), ca_keys={certificate_key(CA.certificate)})
+        require_device(read(holder), server_keys=set(), ca_keys={certificate_key(CA.certificate)}, now=NOW)
     assert caught.value.reason is reason
 
 
@@ -115,5 +125,21 @@ def test_neither_is_the_edge_itself() -> None:
     renewed = CA.device("another certificate for the server's key", key=server.key)
     for holder in (server, renewed):
         with pytest.raises(Refused) as caught:
-            require_device(read(holder), server_keys={certificate_key(server.certificate)}, ca_keys=set())
+            require_device(read(holder), server_keys={certificate_key(server.certificate)}, ca_keys=set(), now=NOW)
         assert caught.value.reason is RefusalReason.SERVER_CERTIFICATE
+
+
+def test_a_certificate_that_expired_since_the_handshake() -> None:
+    """Connections live longer than certificates."""
+    certificate = read(CA.device("dev-1", not_after=NOW.replace(microsecond=0)))
+    second = dt.timedelta(seconds=1)
+    require_device(certificate, server_keys=set(), ca_keys=set(), now=certificate.not_after)
+    with pytest.raises(Refused) as caught:
+        require_device(certificate, server_keys=set(), ca_keys=set(), now=certificate.not_after + second)
+    assert caught.value.reason is RefusalReason.CERTIFICATE_EXPIRED
+
+
+def test_keys_that_cannot_be_read_are_left_out() -> None:
+    brainpool = CA.device("x", key=ec.generate_private_key(ec.BrainpoolP256R1()))
+    assert keys_of([CA.certificate, CA.certificate]) == {certificate_key(CA.certificate)}
+    assert len(keys_of([CA.certificate, brainpool.certificate])) in {1, 2}

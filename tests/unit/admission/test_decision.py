@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -23,6 +25,8 @@ ACCEPTED, PENDING, PREAUTHORIZED, REJECTED, UNKNOWN = (
     AuthSetStatus.UNKNOWN,
 )
 OURS = "ours"
+NOON, SECOND = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC), dt.timedelta(milliseconds=1)
+Order = Literal["ours is the oldest", "the same moment", "another is older", "another has no time", "ours has no time"]
 OWN: list[AuthSetStatus | None] = [None, *AuthSetStatus]
 OTHERS = [
     combination for size in range(4) for combination in itertools.combinations_with_replacement(AuthSetStatus, size)
@@ -43,12 +47,29 @@ def our_key() -> bytes:
 
 
 def device(
-    own: AuthSetStatus | None, others: Sequence[AuthSetStatus], *, at: int = 0, gone: bool = False
+    own: AuthSetStatus | None,
+    others: Sequence[AuthSetStatus],
+    *,
+    at: int = 0,
+    gone: bool = False,
+    order: Order = "ours is the oldest",
 ) -> MenderDevice:
-    sets = [AuthSet(f"other-{number}", public_pem(f"{number}"), status) for number, status in enumerate(others)]
+    sets = [
+        AuthSet(f"other-{number}", public_pem(f"{number}"), status, time_of(number, order))
+        for number, status in enumerate(others)
+    ]
     if own is not None:
-        sets.insert(at, AuthSet(OURS, public_pem(OURS), own))
+        sets.insert(at, AuthSet(OURS, public_pem(OURS), own, None if order == "ours has no time" else NOON))
     return MenderDevice("device", gone, tuple(sets))
+
+
+def time_of(other: int, order: Order) -> dt.datetime | None:
+    """When another set was made: the last of them, `other` 0, is as `order` says, the rest is younger than ours."""
+    if other == 0:
+        return {"the same moment": NOON, "another is older": NOON - SECOND, "another has no time": None}.get(
+            order, NOON + SECOND
+        )
+    return NOON + SECOND
 
 
 def decisions(own: AuthSetStatus | None, others: Sequence[AuthSetStatus]) -> set[Decision]:
@@ -114,21 +135,40 @@ def test_rows(own: AuthSetStatus | None, others: list[AuthSetStatus], decision: 
     assert decisions(own, others) == {decision}
 
 
+@pytest.mark.parametrize("order", get_args(Order))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_of_pending_keys_the_oldest_is_accepted_and_no_other(order: Order, size: int) -> None:
+    """Where Mender does not say which is the oldest, or two are, the operator has to choose."""
+    for at in range(size + 1):
+        decision = decide(device(PENDING, [PENDING] * size, at=at, order=order), our_key())
+        if order == "ours is the oldest":
+            assert decision == Accept(OURS)
+        else:
+            assert decision == Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
+
+
+def test_a_single_pending_key_needs_no_time() -> None:
+    assert decide(device(PENDING, [], order="ours has no time"), our_key()) == Accept(OURS)
+
+
+def test_time_never_helps_in_but_among_pending_keys() -> None:
+    for own, others, order in itertools.product(OWN, OTHERS, get_args(Order)):
+        decision = decide(device(own, others, order=order), our_key())
+        assert decision == decide(device(own, others), our_key()) or {own, *others} == {PENDING}
+
+
 def test_no_device() -> None:
     assert decide(None, our_key()) == Refuse(RefusalReason.MENDER_REFUSED)
 
 
-@pytest.mark.parametrize("own", OWN, ids=str)
-@pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
-def test_nothing_is_touched_while_the_device_is_removed(
-    own: AuthSetStatus | None, others: tuple[AuthSetStatus, ...]
-) -> None:
-    assert decide(device(own, others, gone=True), our_key()) == Refuse(RefusalReason.DECOMMISSIONING)
+def test_nothing_is_touched_while_the_device_is_removed() -> None:
+    for own, others in itertools.product(OWN, OTHERS):
+        assert decide(device(own, others, gone=True), our_key()) == Refuse(RefusalReason.DECOMMISSIONING)
 
 
 def test_keys_are_compared_by_what_they_are() -> None:
     spelled = public_pem(OURS).replace("\n", "\r\n")
-    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, spelled, PENDING),))
+    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, spelled, PENDING, None),))
     assert decide(found, our_key()) == Accept(OURS)
 
 
@@ -137,7 +177,7 @@ def test_keys_are_compared_by_what_they_are() -> None:
 )
 @pytest.mark.parametrize("status", list(AuthSetStatus))
 def test_key_that_cannot_be_read_is_somebody_elses(unreadable: str, status: AuthSetStatus) -> None:
-    sets = (AuthSet("odd", unreadable, status), AuthSet(OURS, public_pem(OURS), PENDING))
+    sets = (AuthSet("odd", unreadable, status, NOON), AuthSet(OURS, public_pem(OURS), PENDING, NOON - SECOND))
     decision = decide(MenderDevice("device", decommissioning=False, auth_sets=sets), our_key())
     assert isinstance(decision, Accept) == (status is PENDING)
     if isinstance(decision, Accept):
@@ -147,5 +187,5 @@ def test_key_that_cannot_be_read_is_somebody_elses(unreadable: str, status: Auth
 def test_an_ec_key_is_found_too() -> None:
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, pem, PENDING),))
+    found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, pem, PENDING, None),))
     assert decide(found, spki(key)) == Accept(OURS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -132,3 +133,26 @@ async def test_a_flight_that_fails_lets_the_next_go() -> None:
             async with flights.fly("i", "c"):
                 raise ZeroDivisionError
     assert flights._queues == {}
+
+
+async def test_a_certificate_may_be_in_the_air_four_times_for_whatever_identities() -> None:
+    flights = Flights()
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(flights.board("c"))
+        with pytest.raises(Refused) as caught, flights.board("c"):
+            pass
+        assert caught.value.reason is RefusalReason.BUSY
+        with flights.board("another"):
+            pass
+    with flights.board("c"):
+        pass
+    assert not flights._in_the_air, "nothing is kept of them"
+
+
+async def test_who_falls_off_leaves_no_seat_taken() -> None:
+    flights = Flights(at_once=1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), flights.board("c"):
+            raise ZeroDivisionError
+    assert not flights._in_the_air

@@ -154,6 +154,7 @@ P256_LINES = pem(key("p256")).splitlines()
         "\n".join([P256_LINES[0], P256_LINES[1][:20], P256_LINES[-1]]),
         "\n".join([P256_LINES[0], "AAAA", P256_LINES[-1]]),
         "\n".join([P256_LINES[0], "?" * 8, P256_LINES[-1]]),
+        "\xa0" + pem(key("p256")),
         pem(key("p256")).replace("\n", "\\n"),
     ],
 )
@@ -181,6 +182,24 @@ def test_keys_that_mender_does_not_take(private: Any) -> None:
     with pytest.raises(Refused) as caught:
         read_public_key(pem(private))
     assert caught.value.reason is RefusalReason.UNSUPPORTED_KEY
+
+
+@pytest.mark.parametrize("form", [PublicFormat.CompressedPoint, PublicFormat.UncompressedPoint])
+def test_a_key_has_one_encoding(form: PublicFormat) -> None:
+    """A compressed point is the same key to us, and none to Mender."""
+    public = key("p256").public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    point = public.public_bytes(Encoding.X962, form)
+    bits = bytes([0x03, len(point) + 1, 0]) + point
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    der = bytes([0x30, len(algorithm) + len(bits)]) + algorithm + bits
+    text = f"-----BEGIN PUBLIC KEY-----\n{base64.encodebytes(der).decode()}-----END PUBLIC KEY-----\n"
+    if form is PublicFormat.UncompressedPoint:
+        assert read_public_key(text) == public
+        return
+    with pytest.raises(Refused) as caught:
+        read_public_key(text)
+    assert caught.value.reason is RefusalReason.MALFORMED
 
 
 def test_signature_is_missing_or_given_twice() -> None:

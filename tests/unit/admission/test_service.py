@@ -148,7 +148,9 @@ async def test_admits_and_passes_the_answer_on(log: io.StringIO) -> None:
 
 async def test_what_reaches_mender() -> None:
     service = Service(TOKEN, answer(201))
-    await service.post(connection="keep-alive", te="trailers", x_envoy_internal="1", x_any="é", expect="100-continue")
+    await service.post(
+        connection="keep-alive", te="trailers", x_envoy_internal="1", x_any="1", x_odd="é", expect="100-continue"
+    )
     (sent,) = service.forwarded
     assert sent.body == auth_request(DEVICE.key, {"mac": "a"}).body
     assert {name.lower() for name in sent.headers} == {

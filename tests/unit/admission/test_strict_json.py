@@ -136,7 +136,7 @@ def test_refused(text: str) -> None:
         parse_object(text)
 
 
-@pytest.mark.parametrize("depth", [200, 300, 400, 500, 700, 900, 990, 1000, 2000, 9000, 30000])
+@pytest.mark.parametrize("depth", [31, 32, 33, 200, 300, 400, 500, 700, 900, 990, 1000, 2000, 9000, 30000])
 @pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
 def test_depth_is_refused_or_read_never_a_crash(depth: int, opened: str, closed: str) -> None:
     text = '{"a":' + opened * depth + "1" + closed * depth + "}"

@@ -34,8 +34,8 @@ def _matches(wanted: dict[str, Any], headers: dict[str, str]) -> bool:
     if "safe_regex" in how:
         hit = re.fullmatch(how["safe_regex"]["regex"], value) is not None
     else:
-        hit = (value.lower() if how.get("ignore_case") else value) == how["exact"]
-    return hit != wanted.get("invert_match", False)
+        hit = bool((value.lower() if how.get("ignore_case") else value) == how["exact"])
+    return hit is not bool(wanted.get("invert_match"))
 
 
 def chosen(

@@ -136,7 +136,18 @@ async def test_only_inside_its_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("7", 7.0), ("0", 0.0), ("", None), ("-1", None), ("1.5", None), ("soon", None), ("٣", None)]
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("86400", 300.0),
+        ("9" * 400, 300.0),
+        ("0", 0.0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("٣", None),
+    ],
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert answer(429, b"", Retry_After=text).retry_after == seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from typing import Any
 
@@ -22,6 +23,7 @@ from mtls_ambassador.mender.session import LOGIN_PATH, Login, SessionStatus
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
 
 DEVICES = "/api/management/v2/devauth/devices"
+NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 ID = "5a1a6f4e-6c0d-4e5b-9b1e-1a2b3c4d5e6f"
 
 
@@ -74,43 +76,79 @@ async def test_conflict_names_the_device() -> None:
     assert await Scene(answer(409, {"id": ID, "auth_sets": None})).preauthorise() == ID
 
 
-async def test_reads_a_device() -> None:
-    sets = [{"id": "a-1", "pubkey": "PEM", "status": "pending", "ts": "x"}]
-    scene = Scene(answer(200, {"id": ID, "decommissioning": True, "auth_sets": sets}))
-    found = await scene.management.device(ID, "r")
-    assert found == MenderDevice(ID, decommissioning=True, auth_sets=(AuthSet("a-1", "PEM", AuthSetStatus.PENDING),))
-    assert scene.egress.paths == [f"GET {DEVICES}/{ID}"]
-    assert scene.egress.sent[0].body == b""
-    assert "Content-Type" not in scene.egress.sent[0].headers
-    assert await Scene(answer(404, {"error": "device not found"})).management.device(ID, "r") is None
+SETS = [{"id": "a-1", "pubkey": "PEM", "status": "pending", "ts": "2026-01-01T12:00:00.000Z"}]
+DEVICE = answer(200, {"id": ID, "decommissioning": True, "auth_sets": SETS})
 
 
-async def test_accepts_a_set() -> None:
-    scene = Scene(answer(204))
-    await scene.management.accept(ID, "a-1", "r")
-    assert scene.egress.paths == [f"PUT {DEVICES}/{ID}/auth/a-1/status"]
-    assert json.loads(scene.egress.sent[0].body) == {"status": "accepted"}
+def first_set(found: MenderDevice | None) -> str | None:
+    return found.auth_sets[0].id if found else None
+
+
+async def test_reads_a_device_and_accepts_what_was_chosen() -> None:
+    scene, shown = Scene(DEVICE, answer(204)), list[MenderDevice | None]()
+
+    def choose(found: MenderDevice | None) -> str | None:
+        shown.append(found)
+        return first_set(found)
+
+    assert await scene.management.accept_where(ID, choose, "r")
+    auth_set = AuthSet("a-1", "PEM", AuthSetStatus.PENDING, NOON)
+    assert shown == [MenderDevice(ID, decommissioning=True, auth_sets=(auth_set,))]
+    assert scene.egress.paths == [f"GET {DEVICES}/{ID}", f"PUT {DEVICES}/{ID}/auth/a-1/status"]
+    read, accept = scene.egress.sent
+    assert read.body == b""
+    assert "Content-Type" not in read.headers
+    assert json.loads(accept.body) == {"status": "accepted"}
+
+
+@pytest.mark.parametrize("found", [DEVICE, answer(404, {"error": "device not found"})], ids=["device", "no device"])
+async def test_changes_nothing_where_nothing_was_chosen(found: Answer) -> None:
+    scene, shown = Scene(found), list[MenderDevice | None]()
+
+    def choose(device: MenderDevice | None) -> None:
+        shown.append(device)
+
+    assert not await scene.management.accept_where(ID, choose, "r")
+    assert [device is None for device in shown] == [found.status == 404]
+    assert [sent.method for sent in scene.egress.sent] == ["GET"]
 
 
 @pytest.mark.parametrize(("status", "error"), [(422, DeviceLimitReached), (400, StateChanged), (404, StateChanged)])
 async def test_what_accepting_may_meet(status: int, error: type[Exception]) -> None:
     with pytest.raises(error):
-        await Scene(answer(status, {"error": "?"})).management.accept(ID, "a-1", "r")
+        await Scene(DEVICE, answer(status, {"error": "?"})).management.accept_where(ID, first_set, "r")
+
+
+async def test_reading_and_accepting_take_one_place_together() -> None:
+    """So that a crowd of others cannot come between the two, nor an operator's decision be overlooked for long."""
+    scene, order = Scene(), list[str]()
+
+    async def told(sent: Sent) -> Answer:
+        order.append(sent.method)
+        await asyncio.sleep(0)
+        return {"GET": DEVICE, "PUT": answer(204), "POST": answer(201)}[sent.method]
+
+    scene.egress.always = told
+    crowd = [scene.preauthorise() for _ in range(40)]
+    await asyncio.gather(scene.management.accept_where(ID, first_set, "r"), *crowd)
+    assert order[0] == "GET"
+    assert order.index("PUT") <= 32
 
 
 async def call(management: Management, name: str) -> object:
     if name == "preauthorise":
         return await management.preauthorise({"mac": "a"}, "PEM", "r")
-    if name == "device":
-        return await management.device(ID, "r")
-    if name == "accept":
-        await management.accept(ID, "a-1", "r")
-        return None
-    await management.probe()
-    return None
+    if name in ("read", "accept"):
+        return await management.accept_where(ID, first_set, "r")
+    return await management.probe()  # type: ignore[func-returns-value]
 
 
-CALLS = ["preauthorise", "device", "accept", "probe"]
+def scene_for(name: str, reply: Answer | Exception) -> Scene:
+    """A scene in which this call gets this reply; the accepting one comes after a good reading one."""
+    return Scene(DEVICE, reply) if name == "accept" else Scene(reply)
+
+
+CALLS = ["preauthorise", "read", "accept", "probe"]
 TROUBLES: list[tuple[Answer | Exception, str, float]] = [
     (answer(500), "error", 30),
     (answer(502, b"<html>"), "error", 30),
@@ -126,17 +164,17 @@ TROUBLES: list[tuple[Answer | Exception, str, float]] = [
 @pytest.mark.parametrize(("trouble", "label", "retry_after"), TROUBLES, ids=lambda value: str(value)[:12])
 async def test_trouble(name: str, trouble: Answer | Exception, label: str, retry_after: float) -> None:
     with pytest.raises(ManagementUnavailable) as caught:
-        await call(Scene(trouble).management, name)
+        await call(scene_for(name, trouble).management, name)
     assert caught.value.label == label
     assert caught.value.retry_after == retry_after
 
 
 @pytest.mark.parametrize("name", CALLS[:3])
 async def test_forbidden(name: str) -> None:
-    scene = Scene(answer(403, {"error": "unauthorized"}))
+    scene = scene_for(name, answer(403, {"error": "unauthorized"}))
     with pytest.raises(ManagementForbidden):
         await call(scene.management, name)
-    assert scene.session.accepted == 1, "the session is good, the role is narrow"
+    assert scene.session.accepted == len(scene.egress.sent), "the session is good, the role is narrow"
 
 
 async def test_probe_does_not_mind_a_narrow_role() -> None:
@@ -149,11 +187,11 @@ async def test_probe_does_not_mind_a_narrow_role() -> None:
 @pytest.mark.parametrize("name", CALLS[:3])
 @pytest.mark.parametrize("status", [200, 202, 204, 301, 302, 400, 402, 404, 405, 409, 413, 415, 418, 422])
 async def test_answers_that_a_call_does_not_have(name: str, status: int) -> None:
-    expected = {"preauthorise": {409}, "device": {200, 404}, "accept": {204, 400, 404, 422}}[name]
+    expected = {"preauthorise": {409}, "read": {200, 404}, "accept": {204, 400, 404, 422}}[name]
     if status in expected:
         return
     with pytest.raises(ManagementUnavailable) as caught:
-        await call(Scene(answer(status, b"<html>")).management, name)
+        await call(scene_for(name, answer(status, b"<html>")).management, name)
     assert caught.value.label == "error"
 
 
@@ -161,7 +199,7 @@ async def test_answers_that_a_call_does_not_have(name: str, status: int) -> None
     "body", [b"", b"<html>", b"[]", b"null", b'"x"', b"\xff", b"{}", b'{"id":7}', b'{"id":""}', b'{"id":"a/../b"}']
 )
 async def test_bodies_that_are_no_device(body: bytes) -> None:
-    for name, status in (("preauthorise", 409), ("device", 200)):
+    for name, status in (("preauthorise", 409), ("read", 200)):
         with pytest.raises(ManagementUnavailable) as caught:
             await call(Scene(answer(status, body)).management, name)
         assert caught.value.label == "error"
@@ -276,3 +314,23 @@ def test_sets_that_are_none(sets: object) -> None:
         return
     with pytest.raises(ManagementUnavailable):
         read_device(device(auth_sets=sets))
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-01-01T12:00:00Z", NOON),
+        ("2026-01-01T12:00:00.000000000Z", NOON),
+        ("2026-01-01T14:00:00+02:00", NOON),
+        ("2026-01-01T12:00:00.001234567Z", NOON + dt.timedelta(microseconds=1234)),
+        ("2026-01-01T12:00:00", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        (1767268800, None),
+        ([], None),
+    ],
+)
+def test_times(text: object, time: dt.datetime | None) -> None:
+    (found,) = read_device(device(auth_sets=[{"id": "a", "pubkey": "x", "status": "pending", "ts": text}])).auth_sets
+    assert found.created == time
