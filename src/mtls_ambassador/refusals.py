@@ -214,7 +214,7 @@ class RefusalReason(Enum):
         403,
         "this certificate cannot be used",
         "the client's certificate passed TLS, but cannot be parsed",
-        "Issue it anew; its encoding breaks RFC 5280.",
+        "Issue it anew: its encoding breaks RFC 5280, or it holds an extension that cannot be read.",
     )
     CERTIFICATE_EXPIRED = Refusal(
         "certificate_expired",

@@ -36,6 +36,8 @@ Forward = Callable[[], Awaitable[Answer]]
 _LONGEST_RETRY = 300.0
 _TRIES = 10
 _TRIES_PER_SECOND = 1 / 15
+_FORWARDS = 60
+_FORWARDS_PER_SECOND = 1.0
 _CERTIFICATES = 100_000
 _RETRY_BUSY = 30.0
 
@@ -75,6 +77,7 @@ class Admission:
         # An honest device needs one such try a day; what a hostile one may cost Mender's management API, whose rate is
         # limited for the whole edge, stays small.
         self._tries = ThrottleEach(burst=_TRIES, per_second=_TRIES_PER_SECOND, peers=_CERTIFICATES)
+        self._forwards = ThrottleEach(burst=_FORWARDS, per_second=_FORWARDS_PER_SECOND, peers=_CERTIFICATES)
 
     async def admit(
         self, request: AuthRequest, certificate: PeerCertificate, forward: Forward, request_id: str
@@ -107,13 +110,18 @@ class Admission:
             if answer.status != 401:
                 return self._settle(key, answer)
             self._memory.drop(key)
-        if self._tries.admit(certificate.fingerprint, self._clock()) is None:
-            return await self._forward_only(key, forward)
         async with self._flights.fly(identity, certificate.fingerprint):
+            if self._tries.admit(certificate.fingerprint, self._clock()) is None:
+                return await self._forward_only(key, certificate, forward)
             return await self._admit_unknown(request, key, forward, request_id)
 
-    async def _forward_only(self, key: bytes, forward: Forward) -> Verdict:
-        """Ask nothing of the management API: this certificate has used up its share of it."""
+    async def _forward_only(self, key: bytes, certificate: PeerCertificate, forward: Forward) -> Verdict:
+        """Ask nothing of the management API: this certificate has used up its share of it.
+
+        A device that Mender accepts still gets in. Any other is left pending there, so that is bounded as well.
+        """
+        if self._forwards.admit(certificate.fingerprint, self._clock()) is None:
+            raise Refused(RefusalReason.BUSY, "too many auth requests", retry_after=_RETRY_BUSY)
         answer = await self._forward(forward)
         if answer.status == 401:
             self._memory.drop(key)

@@ -180,7 +180,7 @@ class Login:
                 return await self._log_in()
             except ManagementUnavailable as error:
                 self._hold_off(error)
-                failure, left = error, error.retry_after
+                failure, left = error, self._not_before - self._clock()
         if self._token is not None and failure.label not in ("credentials_refused", "two_factor"):
             return self._token  # it nears its end, but still holds
         raise ManagementUnavailable(failure.what, failure.remedy, label=failure.label, retry_after=left) from failure
