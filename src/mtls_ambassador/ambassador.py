@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import signal
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -19,12 +18,13 @@ from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
+from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, fingerprint, load_material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge.binary import find_envoy
-from mtls_ambassador.edge.machine import ReservedPort, capacity, has_ipv6, processors, raise_file_limit
-from mtls_ambassador.edge.plan import plan_edge
+from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, raise_file_limit
+from mtls_ambassador.edge.plan import EdgePlan, plan_edge
 from mtls_ambassador.edge.state import remember_server_certificate, state_directory
 from mtls_ambassador.edge.supervisor import State, Supervisor
 from mtls_ambassador.edge.work import work_directory, write_configuration
@@ -33,7 +33,8 @@ from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
-from mtls_ambassador.serving import HttpServer, tcp_listener, unix_listener
+from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
+from mtls_ambassador.stopping import StopSignals
 
 _log = structlog.get_logger()
 
@@ -94,22 +95,26 @@ class Ambassador:
         self._warn(material)
         binary = await asyncio.to_thread(find_envoy, settings.envoy_path)
         ipv6 = has_ipv6()
-        reserved = stack.enter_context(contextlib.closing(ReservedPort(settings.listen, ipv6=ipv6)))
+        reserved = stack.enter_context(contextlib.closing(ReservedPort(settings.listen)))
         self.port = reserved.port
         self.health_port = await self._serve(create_health_app(self.health), settings.health_listen)
         self.admin_port = await self._serve(create_admin_app(self.report), settings.admin_listen)
         paths = stack.enter_context(work_directory(self._environment))
-        plan = plan_edge(
-            settings,
-            material,
-            paths=paths,
-            port=self.port,
-            machine_has_ipv6=ipv6,
-            former_server_certificates=remember_server_certificate(
-                state_directory(settings.state_dir, self._environment), fingerprint(material.server_chain[0])
-            ),
-            capacity=capacity(raise_file_limit()),
-        )
+        room = capacity(raise_file_limit())
+        state = state_directory(settings.state_dir, self._environment)
+
+        def plan_again(found: Material) -> EdgePlan:
+            return plan_edge(
+                settings,
+                found,
+                paths=paths,
+                port=self.port,
+                machine_has_ipv6=ipv6,
+                former_server_certificates=remember_server_certificate(state, fingerprint(found.server_chain[0])),
+                capacity=room,
+            )
+
+        plan = plan_again(material)
         write_configuration(plan)
         egress = await stack.enter_async_context(Egress(paths.egress))
         management = Management(egress, _session(settings, egress))
@@ -122,7 +127,18 @@ class Ambassador:
         )
         app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
-        supervisor = Supervisor(binary, plan, concurrency=processors())
+
+        def before_restart() -> None:
+            try:
+                again = load_material(settings, dt.datetime.now(dt.UTC))
+            except ConfigurationError as error:
+                _log.error(
+                    "the files of the configuration are kept as they were when it last was good", reason=str(error)
+                )
+                return
+            write_configuration(plan_again(again))
+
+        supervisor = Supervisor(binary, plan, concurrency=processors(), before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
         probing = asyncio.create_task(_probe(management), name="management-probe")
         stack.push_async_callback(_cancelled, probing)
@@ -136,8 +152,7 @@ class Ambassador:
         )
 
     async def _serve(self, app: Any, address: ListenAddress) -> int:
-        host = address.host or ("::" if has_ipv6() else "0.0.0.0")  # noqa: S104 - the user left the host out
-        listener = tcp_listener(host, address.port)
+        listener = tcp_listener(address.host or any_address(), address.port)
         port: int = listener.getsockname()[1]
         await self._stack.enter_async_context(HttpServer(app, listener, public=True))
         return port
@@ -206,16 +221,13 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
     Raises:
         Error: it cannot start, or Envoy cannot be kept running.
     """
-    stop, impatient = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (impatient if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    async with Ambassador(settings, environment) as edge:
-        stopped = asyncio.ensure_future(stop.wait())
+    signals = StopSignals()
+    async with contextlib.AsyncExitStack() as stack:
+        edge = await signals.enter(stack, Ambassador(settings, environment))
+        if edge is None:
+            _log.info("stopped before it served")
+            return
+        stopped = asyncio.ensure_future(signals.stop.wait())
         failed = asyncio.ensure_future(edge.failure())
         await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -223,7 +235,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
             await failed
         failed.cancel()
         _log.info("stopping: no new connections, open ones may finish", grace=settings.shutdown_grace)
-        await edge.drain(impatient)
+        await edge.drain(signals.impatient)
     _log.info("stopped")
 
 
@@ -244,7 +256,9 @@ async def _probe(management: Management) -> None:
                 await management.probe()
                 _log.info("Mender's management API answers", session=management.status.text)
         except ManagementUnavailable as error:
-            _log.warning(f"devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
+            _log.error(f"new devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
+        except Exception as error:
+            _log.error("the probe of Mender's management API failed", exc_info=error)
         await asyncio.sleep(_PROBE_EVERY)
 
 

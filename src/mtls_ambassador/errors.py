@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class Error(Exception):
     """Something a person has to know: what happened, and what to do next.
@@ -9,6 +11,9 @@ class Error(Exception):
     Raised (as a subclass) for everything that is unsafe to ignore. The text never holds a secret, since it is
     printed and logged.
     """
+
+    exit_status: ClassVar[int] = 1
+    """Of a program that ends with it: 1 for a run that failed, 2 where trying again without a change is of no use."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         """Take `what` happened, one line that names the file, field or peer, and the `remedy`, one line."""

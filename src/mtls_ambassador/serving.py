@@ -98,7 +98,13 @@ class HttpServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http-server")
         while not self._server.started:
             if self._task.done():
-                await self._task
+                try:
+                    await self._task
+                except OSError as error:  # ssl.SSLError is one
+                    raise Error(
+                        f"the HTTP server cannot use its certificate and key: {error}",
+                        "Give PEM files of a certificate and the private key that belongs to it.",
+                    ) from error
                 raise Error(f"the HTTP server on {self._listener.getsockname()} did not start")
             await asyncio.sleep(0.005)
         return self
@@ -109,6 +115,21 @@ class HttpServer:
         self._server.stop.set()
         if self._task is not None:
             await self._task
+
+
+def has_ipv6() -> bool:
+    """Whether a socket can listen on every IPv6 address of this machine."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def any_address() -> str:
+    """The address that stands for all of this machine's: IPv6 and IPv4 where it has both."""
+    return "::" if has_ipv6() else "0.0.0.0"  # noqa: S104 - whoever asks has left the address out
 
 
 def unix_listener(path: Path) -> socket.socket:

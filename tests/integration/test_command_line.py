@@ -185,9 +185,9 @@ async def test_a_taken_port_is_1(tmp_path: Path, environment: dict[str, str], se
     assert "Stop the program that holds the port, or choose another." in found.err
 
 
-async def test_a_missing_envoy_is_1(tmp_path: Path, environment: dict[str, str]) -> None:
+async def test_a_missing_envoy_is_2(tmp_path: Path, environment: dict[str, str]) -> None:
     found = await ended("--envoy-path", "/none/envoy", directory=tmp_path, environment=environment)
-    assert (found.status, found.out) == (1, "")
+    assert (found.status, found.out) == (2, "")
     assert "mtls-ambassador: the Envoy binary /none/envoy does not run: " in found.err
     assert "Set envoy_path to a working one." in found.err
     assert not list(tmp_path.glob("mtls-edge-*"))

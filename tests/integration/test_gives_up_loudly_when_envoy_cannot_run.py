@@ -52,5 +52,5 @@ async def test_an_envoy_that_cannot_be_started_again(tmp_path: Path) -> None:
 async def test_an_envoy_that_is_too_old(tmp_path: Path) -> None:
     envoy = _script(tmp_path / "envoy", 'echo "envoy  version: 0/1.22.0/Clean/RELEASE/BoringSSL"')
     async with EdgeProcess(_environment(tmp_path, envoy), directory=tmp_path, wait=False) as edge:
-        assert await edge.process.wait() == 1
+        assert await edge.process.wait() == 2
     assert "is Envoy 1.22.0" in edge.log_text()

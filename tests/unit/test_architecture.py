@@ -23,7 +23,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"admission", "edge"}),
     frozenset({"mender", "pki", "observe"}),
     frozenset({"config"}),
-    frozenset({"serving", "files", "refusals"}),
+    frozenset({"serving", "files", "refusals", "stopping"}),
     frozenset({"errors", "wire", "__init__"}),
 )
 FORBIDDEN: Mapping[str, frozenset[str]] = {

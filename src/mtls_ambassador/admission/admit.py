@@ -166,6 +166,13 @@ class Admission:
         def choose(device: MenderDevice | None) -> str | None:
             nonlocal decision
             decision = decide(device, request.public_key)
+            _log.debug(
+                "decided on a key that Mender refused",
+                device=device_id,
+                auth_sets=[item.status.value for item in device.auth_sets] if device else None,
+                decision=str(decision),
+                request_id=request_id,
+            )
             return decision.auth_set_id if isinstance(decision, Accept) else None
 
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from mtls_ambassador.lab.demo import USER, Scene, inventory_of, stage
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.stopping import StopSignals
 
 
 class _Screen:
@@ -53,14 +54,15 @@ def demo(*, leave: bool) -> None:
 
 
 async def _play(console: Console, directory: Path, log_path: Path, *, leave: bool) -> bool:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with stage(directory, log_path, _Screen(console)) as scene:
+    signals = StopSignals()
+    async with contextlib.AsyncExitStack() as stack:
+        scene = await signals.enter(stack, stage(directory, log_path, _Screen(console)))
+        if scene is None:
+            return False
         console.print(_table(scene))
         if not leave:
             console.print(_try_next(scene), highlight=False, soft_wrap=True)
-            await stop.wait()
+            await signals.stop.wait()
         elif not scene.everybody_is_in:
             console.print(await asyncio.to_thread(log_path.read_text), highlight=False, markup=False)
         return scene.everybody_is_in

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
-import signal
 from pathlib import Path
 
 import click
@@ -13,6 +12,8 @@ import uvloop
 from mtls_ambassador.config.values import ListenAddress, parse_listen
 from mtls_ambassador.lab.server import LabServer, LabSettings, parse_fault
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.serving import any_address
+from mtls_ambassador.stopping import StopSignals
 
 
 @click.group
@@ -76,10 +77,10 @@ def server(
 
 
 async def _run(settings: LabSettings, listen: ListenAddress, tls: tuple[Path, Path] | None) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host = listen.host or "0.0.0.0"  # noqa: S104 - the user left the host out
-    async with LabServer(settings, host=host, port=listen.port, tls=tls) as running:
-        click.echo(f"lab Mender Server on {running.url}, management user {settings.user}; Ctrl-C stops it")
-        await stop.wait()
+    signals = StopSignals()
+    async with contextlib.AsyncExitStack() as stack:
+        server = LabServer(settings, host=listen.host or any_address(), port=listen.port, tls=tls)
+        running = await signals.enter(stack, server)
+        if running is not None:
+            click.echo(f"lab Mender Server on {running.url}, management user {settings.user}; Ctrl-C stops it")
+            await signals.stop.wait()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import traceback
 
 import click
 
@@ -12,7 +14,6 @@ from mtls_ambassador.cli.demo import demo
 from mtls_ambassador.cli.lab import lab
 from mtls_ambassador.cli.pki import pki
 from mtls_ambassador.cli.serve import run_edge, serve, settings_options
-from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.errors import Error
 
 FAILED = 1
@@ -39,7 +40,7 @@ def command(context: click.Context, /, **options: object) -> None:
         run_edge(options)
 
 
-@command.command("help", hidden=False)
+@command.command("help")
 @click.argument("names", nargs=-1)
 @click.pass_context
 def show_help(context: click.Context, names: tuple[str, ...]) -> None:
@@ -65,6 +66,19 @@ command.add_command(lab)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for a run that failed, 2 for wrong usage."""
     try:
+        _run(arguments)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                # Whoever read it has gone, or its disk is full. The interpreter would try once more at its end, and
+                # make the exit status 120 of it.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(arguments: list[str] | None) -> None:
+    try:
         command.main(arguments, prog_name="mtls-ambassador", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -73,17 +87,20 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except ConfigurationError as error:
-        _complain(error)
-        sys.exit(WRONG_USAGE)
     except Error as error:
         _complain(error)
+        sys.exit(error.exit_status)
+    except OSError as error:
+        _complain(Error(error.strerror or str(error)))
         sys.exit(FAILED)
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, and the interpreter must not try at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        # A fault of ours: one line; the traceback only for who asked for detail.
+        if os.environ.get("MTLS_DEBUG_LOG"):
+            traceback.print_exc()
+        _complain(Error(f"{type(error).__name__}: {error}", "This is a fault of ours: please report what you did."))
         sys.exit(FAILED)
 
 
 def _complain(error: Error) -> None:
-    click.echo(f"mtls-ambassador: {error}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"mtls-ambassador: {error}", err=True)

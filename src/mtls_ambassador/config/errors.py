@@ -25,6 +25,8 @@ class Problem:
 class ConfigurationError(Error):
     """The configuration cannot be used; retrying without changing it is of no use."""
 
+    exit_status = 2
+
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         """Take at least one problem; the text lists them all."""
         super().__init__("\n".join(str(problem) for problem in problems))

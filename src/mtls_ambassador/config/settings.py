@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from mtls_ambassador.config.values import (
     BackendUrl,
@@ -19,6 +19,11 @@ from mtls_ambassador.config.values import (
 
 Listen = Annotated[ListenAddress, BeforeValidator(parse_listen)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
+
+
+def _off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
 class Settings(BaseModel):
@@ -89,22 +94,32 @@ class Settings(BaseModel):
         description="The key in a device's auth request must be its certificate's key. false allows a separate key "
         "(C++ clients without Security.AuthPrivateKey), and lets any device replay an auth request it has seen.",
     )
-    access_log: Literal["all", "errors", "off"] = Field(
+    access_log: Annotated[Literal["all", "errors", "off"], BeforeValidator(_off)] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of log lines: text or json.")
     shutdown_grace: Seconds = Field(
         default=8.0,
+        le=86400,
         description="How long requests in progress may take to finish when the edge is stopped.",
     )
     handshake_timeout: Seconds = Field(
         default=60.0,
         ge=0.1,
+        le=3600,
         description="How long a TLS handshake may take; secure elements need up to a minute.",
     )
     envoy_path: Path | None = Field(
         default=None, description="Another Envoy binary than the packaged one; its version is checked."
     )
+
+    @field_validator("mender_token")
+    @classmethod
+    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
+        text = token.get_secret_value() if token else ""
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("is no token; a personal access token is one word of letters, digits and -._")
+        return token
 
     @model_validator(mode="after")
     def _credentials(self) -> Settings:

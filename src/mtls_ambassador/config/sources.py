@@ -70,7 +70,8 @@ def load(
     given: dict[str, Given] = {}
     if config_file is not None:
         _merge(given, _from_file(config_file))
-    from_environment, warnings = _from_environment(environment)
+    from_environment, unknown = _from_environment(environment)
+    warnings = unknown
     if config_file is not None and SECRET_KEYS & given.keys() and config_file.stat().st_mode & stat.S_IROTH:
         warnings = (*warnings, f"{config_file} holds a secret and may be read by everybody: chmod 0600 it")
     _merge(given, from_environment)
@@ -79,7 +80,13 @@ def load(
         {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
     )
     _read_secret_files(given)
-    return Loaded(_validate(given), warnings)
+    try:
+        return Loaded(_validate(given), warnings)
+    except ConfigurationError as error:
+        # What is missing may be there under a name with a typing error.
+        raise ConfigurationError(
+            (*error.problems, *(Problem(text, "look at this", "It may be what is missing above.") for text in unknown))
+        ) from error
 
 
 def _require_trustworthy(path: Path) -> None:
@@ -267,7 +274,11 @@ def _parse_yaml(text: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
-        raise _SyntaxError(f"{place}: {_yaml_remark(error)}") from None
+        remark = _yaml_remark(error)
+        lines = text.splitlines()
+        if mark is not None and mark.line < len(lines) and "[" in lines[mark.line]:
+            remark = 'an address that begins with [ must be in quotes: "[::]:8080"'
+        raise _SyntaxError(f"{place}: {remark}") from None
     except yaml.YAMLError:
         raise _SyntaxError("it holds characters that YAML does not allow") from None
 

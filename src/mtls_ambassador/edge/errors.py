@@ -6,4 +6,10 @@ from mtls_ambassador.errors import Error
 
 
 class EdgeError(Error):
-    """Envoy cannot be found, does not start, or keeps dying."""
+    """Envoy does not start, or keeps dying."""
+
+
+class BinaryError(EdgeError):
+    """There is no Envoy that may be started; trying again without a change is of no use."""
+
+    exit_status = 2

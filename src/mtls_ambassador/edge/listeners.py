@@ -70,7 +70,7 @@ def edge_listener(plan: EdgePlan) -> Json:
         "access_log": [access_log.handshake_failures()],
         "filter_chains": [
             {
-                "transport_socket_connect_timeout": f"{plan.handshake_timeout:g}s",
+                "transport_socket_connect_timeout": _seconds(plan.handshake_timeout),
                 "transport_socket": {
                     "name": "envoy.transport_sockets.tls",
                     "typed_config": _downstream_tls(plan),
@@ -112,6 +112,11 @@ def egress_listener(plan: EdgePlan) -> Json:
             }
         ],
     }
+
+
+def _seconds(number: float) -> str:
+    """A duration as Envoy reads it: never with an exponent."""
+    return f"{number:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _downstream_tls(plan: EdgePlan) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge.plan import Capacity
-from mtls_ambassador.serving import tcp_listener
+from mtls_ambassador.serving import any_address, tcp_listener
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -47,16 +47,6 @@ def processors() -> int:
     return max(1, count)
 
 
-def has_ipv6() -> bool:
-    """Whether a socket can listen on every IPv6 address of this machine."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return False
-    return True
-
-
 class ReservedPort:
     """The port to listen on, found free, and kept from others if the user left the choice to us.
 
@@ -67,8 +57,8 @@ class ReservedPort:
         Error: the port is taken, or needs a privilege.
     """
 
-    def __init__(self, address: ListenAddress, *, ipv6: bool) -> None:
-        host = address.host or ("::" if ipv6 else "0.0.0.0")  # noqa: S104
+    def __init__(self, address: ListenAddress) -> None:
+        host = address.host or any_address()
         with tcp_listener(host, address.port) as probe:
             self.port: int = probe.getsockname()[1]
         self._held: socket.socket | None = None

@@ -37,6 +37,10 @@ class Narrator:
         """Tell Envoy's access log lines until it ends."""
         async for line in lines:
             self.tell(line)
+        self.summarise()
+
+    def summarise(self) -> None:
+        """Say how many lines were left out and not yet told."""
         self._tell_held_back(self._handshakes.take())
         left_out = self._requests.take()
         if left_out:
@@ -52,10 +56,14 @@ class Narrator:
             component, _, message = rest.partition("\t")
             if "caught ENVOY_SIGTERM" in message:
                 continue  # we have just sent it, and say ourselves what we do
-            if message and level in ("error", "critical"):
+            if not message:
+                # The further lines of a message, such as the configuration that Envoy prints when it cannot read it.
+                _log.debug(f"envoy: {text}")
+                continue
+            if level in ("error", "critical"):
                 _log.error(f"envoy: {message}", component=component)
             else:
-                _log.warning(f"envoy: {message or text}", component=component or None)
+                _log.warning(f"envoy: {message}", component=component)
 
     def tell(self, line: bytes) -> None:
         """Tell one access log line."""

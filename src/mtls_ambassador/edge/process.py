@@ -11,6 +11,8 @@ import sys
 from collections.abc import AsyncIterator
 from typing import IO
 
+import structlog
+
 from mtls_ambassador.edge.binary import EnvoyBinary
 from mtls_ambassador.edge.errors import EdgeError
 from mtls_ambassador.edge.plan import WorkPaths
@@ -25,6 +27,8 @@ if os.getppid() != int(sys.argv[1]):
 os.execve(sys.argv[2], sys.argv[2:], {})
 """
 _LONGEST_LINE = 1 << 18
+
+_log = structlog.get_logger()
 
 
 class EnvoyProcess:
@@ -53,6 +57,7 @@ class EnvoyProcess:
             # Otherwise a refusal would be logged up to ten seconds late.
             "--file-flush-interval-msec", "200",
         ]  # fmt: skip
+        _log.debug("starting envoy", command=command[5:])
         try:
             popen = subprocess.Popen(
                 command,

@@ -26,6 +26,8 @@ _START_TIMEOUT = 60.0
 _STARTS_BEFORE_GIVING_UP = 5
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
+_SECRETS_TIMEOUT = 6.0
+"""Seconds; Envoy itself waits five for a secret before it is ready without."""
 _LOOK_EVERY = 10.0
 _STEADY = 60.0
 """Seconds of service after which an earlier death counts no more."""
@@ -48,6 +50,7 @@ class Supervisor:
         binary: The program.
         plan: What was rendered for it; the files are there already.
         concurrency: Worker threads.
+        before_restart: Writes the configuration anew, since files it names may have changed meanwhile.
 
     Attributes:
         state: What Envoy is doing.
@@ -55,10 +58,18 @@ class Supervisor:
         failed: Done with an EdgeError when it cannot be kept running.
     """
 
-    def __init__(self, binary: EnvoyBinary, plan: EdgePlan, *, concurrency: int) -> None:
+    def __init__(
+        self,
+        binary: EnvoyBinary,
+        plan: EdgePlan,
+        *,
+        concurrency: int,
+        before_restart: Callable[[], None] = lambda: None,
+    ) -> None:
         self._binary = binary
         self._plan = plan
         self._concurrency = concurrency
+        self._before_restart = before_restart
         self._narrator = Narrator(plan.access_log)
         self._admin = EnvoyAdmin(plan.paths)
         self._process: EnvoyProcess | None = None
@@ -117,16 +128,23 @@ class Supervisor:
             async with asyncio.timeout(grace):
                 await self._admin.stop_accepting()
                 while not impatient.done():
-                    connections = await self._admin.active_connections()
-                    if connections == 0:
+                    if not await self._admin.active_connections():
                         return
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            _log.info("connections were still open at the end of shutdown_grace and are cut", grace=grace)
+            await self._tell_what_is_cut(grace)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("envoy could not be asked to drain", exc_info=error)
         finally:
             impatient.cancel()
+
+    async def _tell_what_is_cut(self, grace: float) -> None:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            connections, requests = await self._admin.active_connections(), await self._admin.active_requests()
+            if requests:
+                _log.warning(f"{requests} requests were not finished within shutdown_grace and are cut", grace=grace)
+            elif connections:
+                _log.info(f"{connections} idle connections are closed", grace=grace)
 
     async def _start(self) -> None:
         self._last_words = []
@@ -147,9 +165,34 @@ class Supervisor:
             if asyncio.get_running_loop().time() > deadline:
                 raise EdgeError(f"Envoy was not ready after {_START_TIMEOUT:.0f} s", "See its log lines above.")
             await asyncio.sleep(0.02)
+        await self._require_secrets(process)
         self.state = State.READY
 
+    async def _require_secrets(self, process: EnvoyProcess) -> None:
+        """Envoy calls itself ready without a certificate, too, and would refuse every device: we do not."""
+        deadline = asyncio.get_running_loop().time() + _SECRETS_TIMEOUT
+        while process.exit_status is None:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                if await self._admin.secrets_taken():
+                    return
+            if asyncio.get_running_loop().time() > deadline:
+                raise EdgeError(
+                    f"Envoy does not take the server certificate or the trust bundle: {self._reason()}",
+                    "Check that server_key still belongs to server_cert, and that both may be read.",
+                )
+            await asyncio.sleep(0.02)
+        raise EdgeError(f"Envoy ended while starting ({_told(process.exit_status)}): {self._reason()}")
+
     async def _watch(self) -> None:
+        """Keep it running; a fault in here ends the edge, for no data plane may be without one who looks after it."""
+        try:
+            await self._keep_running()
+        except EdgeError as error:
+            self.failed.set_exception(error)
+        except Exception as error:
+            self.failed.set_exception(EdgeError(f"the supervisor failed: {type(error).__name__}: {error}"))
+
+    async def _keep_running(self) -> None:
         """Start it again whenever it ends, a little later each time, until it cannot be started any more."""
         loop = asyncio.get_running_loop()
         failures = 0
@@ -172,23 +215,22 @@ class Supervisor:
                 self.restarts += 1
                 try:
                     await self._kill()
+                    self._before_restart()
                     await self._start()
                 except EdgeError as error:
                     _log.error(str(error), attempt=failures)
                     if failures >= _STARTS_BEFORE_GIVING_UP:
-                        self.failed.set_exception(
-                            EdgeError(f"Envoy could not be kept running: {error.what}", error.remedy)
-                        )
-                        return
+                        raise EdgeError(f"Envoy could not be kept running: {error.what}", error.remedy) from error
                 else:
                     _log.info("envoy serves again", pid=self.pid)
                     break
 
     async def _watch_overflow(self) -> None:
-        """Say when devices are turned away because there are too many connections: nothing else would."""
+        """Say what no request says: that devices are turned away because there are too many, what the log left out."""
         told = 0
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            self._narrator.summarise()
             try:
                 count = await self._admin.turned_away()
             except (aiohttp.ClientError, OSError, TimeoutError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from multidict import CIMultiDict
 
 from mtls_ambassador.mender.egress import Answer, Egress
@@ -26,6 +27,8 @@ from mtls_ambassador.mender.errors import (
 )
 from mtls_ambassador.mender.session import Session, SessionStatus
 from mtls_ambassador.wire import REQUEST_ID_HEADER
+
+_log = structlog.get_logger()
 
 _DEVICES = "/api/management/v2/devauth/devices"
 _TIMEOUT = 8.0
@@ -197,6 +200,7 @@ class Management:
                 headers["Content-Type"] = "application/json"
             self.calls += 1
             answer = await self._egress.request(method, path, headers=headers, body=content, within=_TIMEOUT)
+            _log.debug("management call", method=method, path=path, status=answer.status, request_id=request_id)
             if answer.status != 401:
                 return answer
             self.session.refuse(token)

@@ -244,8 +244,7 @@ class Login:
         pause = max(pause, failure.retry_after)
         self._not_before = self._clock() + pause
         self._last_failure = failure
-        if self.status.label != failure.label or failure.label in ("credentials_refused", "two_factor"):
-            _log.error(failure.what, remedy=failure.remedy or None, next_try_in=round(pause))
+        _log.debug("login failed", reason=failure.what, next_try_in=round(pause))
         self.status = SessionStatus(failure.label, failure.what)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -27,11 +28,11 @@ def configure(form: Literal["text", "json"], *, debug: bool, stream: TextIO | No
             structlog.stdlib.add_log_level,
             _stamp,
             _Traceback(shown=debug),
-            _bound,
+            _tidy,
             structlog.processors.JSONRenderer() if form == "json" else _render_text,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Sink(stream or sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -46,6 +47,22 @@ def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 _LONGEST = 512
 """Characters of one value on a log line."""
+
+
+class _Sink:
+    """A stream whose end stops nothing: with the log's reader gone or its disk full, devices are still served."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Forward(logging.Handler):
@@ -73,10 +90,12 @@ class _Traceback:
         return event
 
 
-def _bound(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut what is too long: an identity or a subject may have tens of kilobytes, and strangers choose them."""
-    for key, value in event.items():
-        if isinstance(value, str) and len(value) > _LONGEST and key not in ("traceback", "remedy"):
+def _tidy(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop what is not there, and cut what is too long: strangers choose identities and subjects of kilobytes."""
+    for key, value in list(event.items()):
+        if value is None:
+            del event[key]
+        elif isinstance(value, str) and len(value) > _LONGEST and key not in ("traceback", "remedy"):
             event[key] = f"{value[:_LONGEST]}... ({len(value)} characters)"
     return event
 
@@ -90,7 +109,7 @@ def _render_text(_logger: object, _method: str, event: MutableMapping[str, Any])
 
 
 def _pairs(fields: Mapping[str, Any]) -> str:
-    return "".join(f" {key}={_value(value)}" for key, value in fields.items() if value is not None)
+    return "".join(f" {key}={_value(value)}" for key, value in fields.items())
 
 
 def _value(value: object) -> str:

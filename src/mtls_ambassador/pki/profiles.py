@@ -30,6 +30,8 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z")
 class ProfileError(Error):
     """A certificate cannot be made from what was asked for."""
 
+    exit_status = 2
+
 
 @dataclass(frozen=True)
 class SubjectFields:

@@ -467,10 +467,37 @@ def test_a_secret_and_its_file_override_each_other(tmp_path: Path, stronger: str
 def test_a_secret_file_is_read_without_its_line_end(tmp_path: Path, content: str, secret: str) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content.encode())
-    environment = {"MTLS_MENDER_BACKEND": BACKEND, "MTLS_MENDER_TOKEN_FILE": str(file)}
-    token = load(None, environment, {}).settings.mender_token
-    assert token is not None
-    assert token.get_secret_value() == secret
+    environment = {"MTLS_MENDER_BACKEND": BACKEND, "MTLS_MENDER_USER": "u", "MTLS_MENDER_PASS_FILE": str(file)}
+    password = load(None, environment, {}).settings.mender_pass
+    assert password is not None
+    assert password.get_secret_value() == secret
+
+
+@pytest.mark.parametrize("content", ["abc\ndef", "two words", "\u00fc", "tab\t"])
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(content, encoding="utf-8")
+    text = complaint(None, {"MTLS_MENDER_BACKEND": BACKEND, "MTLS_MENDER_TOKEN_FILE": str(file)})
+    assert text.startswith(f"mender_token (environment MTLS_MENDER_TOKEN_FILE, file {file}): is no token")
+    assert content not in text
+
+
+def test_yaml_reads_what_is_documented(tmp_path: Path) -> None:
+    """A bare `off` is false to YAML, and an address in brackets a list."""
+    file = tmp_path / "c.yaml"
+    file.write_text(f'mender_backend: {BACKEND}\nmender_token: x\naccess_log: off\nlisten: "[::]:8080"\n')
+    settings = load(file, {}, {}).settings
+    assert settings.access_log == "off"
+    assert settings.listen == ListenAddress("::", 8080)
+    file.write_text("listen: [::]:8080\n")
+    assert 'must be in quotes: "[::]:8080"' in complaint(file)
+
+
+def test_a_typing_error_in_the_environment_is_told_with_what_is_missing() -> None:
+    text = complaint(None, {"MTLS_MENDER_BACKEND": BACKEND, "MTLS_MENDER_USER": "u", "MTLS_MENDER_PASSWORD": "hunter2"})
+    assert "mender_pass (" in text or "mender_pass:" in text
+    assert "did you mean MTLS_MENDER_PASS?" in text
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\r\n"])

@@ -12,8 +12,9 @@ import pytest
 
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge import machine
-from mtls_ambassador.edge.machine import ReservedPort, capacity, has_ipv6, processors, raise_file_limit
+from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, raise_file_limit
 from mtls_ambassador.errors import Error
+from mtls_ambassador.serving import has_ipv6
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_without_ipv6_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reserved(address: ListenAddress) -> contextlib.closing[ReservedPort]:
-    return contextlib.closing(ReservedPort(address, ipv6=has_ipv6()))
+    return contextlib.closing(ReservedPort(address))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", None])
@@ -93,7 +94,7 @@ def test_a_free_port_is_found_and_kept(host: str | None) -> None:
     with reserved(ListenAddress(host, 0)) as port:
         assert port.port > 0
         with pytest.raises(Error, match="Address already in use"):
-            ReservedPort(ListenAddress(host, port.port), ipv6=has_ipv6())
+            ReservedPort(ListenAddress(host, port.port))
         # Envoy may listen there beside it.
         with socket.socket(
             socket.AF_INET6 if host == "::1" or (host is None and has_ipv6()) else socket.AF_INET
@@ -110,7 +111,7 @@ def test_a_port_that_another_edge_shares_is_taken() -> None:
         other.listen()
         number = other.getsockname()[1]
         with pytest.raises(Error, match=f"cannot listen on 127.0.0.1:{number}: Address already in use"):
-            ReservedPort(ListenAddress("127.0.0.1", number), ipv6=False)
+            ReservedPort(ListenAddress("127.0.0.1", number))
 
 
 def test_a_chosen_port_is_left_free_for_envoy() -> None:

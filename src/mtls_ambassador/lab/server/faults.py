@@ -19,6 +19,8 @@ _EXAMPLE = "Write it like 'status=503,path=/api/management,count=3' or 'latency=
 class FaultError(Error):
     """The text of a fault cannot be understood."""
 
+    exit_status = 2
+
 
 @dataclass(frozen=True)
 class Fault:
