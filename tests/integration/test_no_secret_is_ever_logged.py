@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtls_ambassador.lab.device import RefusedError
+from mtls_ambassador.lab.transport import RefusedError
 from tests.secrets_in_logs import assert_no_secrets, credentials_sent, private_keys_in
 from tests.world import world
 

@@ -38,6 +38,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "ambassador": "puts the parts together: all of tests/integration",
     "cli/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "cli/lab": "arguments in tests/unit/cli/test_main.py",
+    "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
     "cli/pki": "arguments in tests/unit/cli/test_main.py, what it does in tests/unit/pki",
     "cli/serve": "tests/unit/cli/test_main.py",
     "edge/errors": "a class without code",

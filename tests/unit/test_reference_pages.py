@@ -42,7 +42,18 @@ def test_every_command_is_described() -> None:
     page = PAGES["command-line.md"]()
     titles = re.findall(r"^## mtls-ambassador ?(.*)$", page, re.MULTILINE)
     assert titles[0] == ""
-    assert {"serve", "demo", "help", "pki", "pki init", "pki server", "pki device", "lab", "lab server"} <= set(titles)
+    assert {
+        "serve",
+        "demo",
+        "help",
+        "pki",
+        "pki init",
+        "pki server",
+        "pki device",
+        "lab",
+        "lab server",
+        "lab device",
+    } <= set(titles)
     assert "h" not in titles
 
 

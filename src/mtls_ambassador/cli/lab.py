@@ -1,4 +1,4 @@
-"""`mtls-ambassador lab`: the embedded Mender Server."""
+"""`mtls-ambassador lab`: the embedded Mender Server, and simulated devices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from mtls_ambassador.cli.lab_device import device
 from mtls_ambassador.config.values import ListenAddress, parse_listen
 from mtls_ambassador.lab.server import LabServer, LabSettings, parse_fault
 from mtls_ambassador.observe.logging import configure
@@ -18,7 +19,10 @@ from mtls_ambassador.stopping import StopSignals
 
 @click.group
 def lab() -> None:
-    """For evaluation and tests: an embedded Mender Server."""
+    """For evaluation and tests: an embedded Mender Server, and simulated devices."""
+
+
+lab.add_command(device)
 
 
 def _listen(_context: click.Context, _option: click.Parameter, value: str) -> ListenAddress:

@@ -1,54 +1,52 @@
-"""A simulated Mender device: authenticates, sends inventory and asks for updates, as the Go client 3.4 does."""
+"""A simulated Mender device and its calls, each as one of the two real clients makes it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import ssl
-from collections.abc import Sequence
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-import structlog
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from yarl import URL
 
-from mtls_ambassador.errors import Error
 from mtls_ambassador.lab.auth_request import Attributes, PrivateKey, auth_request, go_json, json_headers
+from mtls_ambassador.lab.credentials import Credentials, from_files
+from mtls_ambassador.lab.transport import (
+    DeviceError,
+    Observer,
+    RefusedError,
+    Route,
+    Style,
+    Transport,
+    json_object,
+)
 
 AUTH_REQUESTS = "/api/devices/v1/authentication/auth_requests"
 INVENTORY = "/api/devices/v1/inventory/device/attributes"
-NEXT_V1 = "/api/devices/v1/deployments/device/deployments/next"
+DEPLOYMENTS = "/api/devices/v1/deployments/device/deployments"
+NEXT_V1 = f"{DEPLOYMENTS}/next"
 NEXT_V2 = "/api/devices/v2/deployments/device/deployments/next"
+CONNECT = "/api/devices/v1/deviceconnect/connect"
 
 
-class DeviceError(Error):
-    """A simulated device cannot go on; also the base of the two below."""
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What was downloaded, and thrown away."""
+
+    length: int
+    sha256: str
 
 
-class UnreachableError(DeviceError):
-    """No HTTP answer: nobody listens, the TLS handshake failed, or the peer closed the connection."""
-
-
-class RefusedError(DeviceError):
-    """An answer with a `status` the call does not allow; `text` is its JSON `error`, else how the body begins."""
-
-    def __init__(self, what: str, status: int, body: str) -> None:
-        self.status = status
-        self.text = " ".join(str((_object(body) or {}).get("error", body)).split())[:200]
-        super().__init__(f"{what}: {status} {self.text}".rstrip())
-
-
-@dataclass
+@dataclass(slots=True)
 class _Live:
     """What changes while a device runs."""
 
-    session: aiohttp.ClientSession | None = None
+    artifact_name: str
+    transport: Transport | None = None
     key: PrivateKey | None = None
     token: str = ""
 
@@ -65,48 +63,68 @@ class SimulatedDevice:
         identity: The identity data.
         tenant_token: Hosted Mender's tenant token.
         auth_key: PEM private key for auth requests alone (mender-agent.pem of the C++ clients).
+        credentials: Gives what the four files above would, when the device starts; then they are not read.
         device_type: What the device is, in inventory and update checks.
-        artifact_name: What it runs.
+        artifact_name: What it runs at first.
         address: IP address to connect to, instead of asking DNS for the host of `server_url`.
-        keep_alive: False opens a connection for each request, as the C++ clients do; the Go client keeps one.
+        style: Whose habits it has.
         timeout: Seconds for one request.
+        observe: Is told of each call, and as `connection` of each TCP connection with its TLS handshake.
     """
 
     server_url: str
     ca_file: Path | None
     certificate: Path | None
-    key: Path
+    key: Path | None
     identity: Attributes
     _: KW_ONLY
     tenant_token: str = field(default="", repr=False)
     auth_key: Path | None = None
+    credentials: Callable[[], Credentials] | None = field(default=None, repr=False)
     device_type: str = "simulated"
     artifact_name: str = "release-1"
     address: str | None = None
-    keep_alive: bool = True
+    style: Style = Style.GO
     timeout: float = 30.0
-    _live: _Live = field(default_factory=_Live, init=False, repr=False, compare=False)
+    observe: Observer | None = field(default=None, repr=False)
+    _live: _Live = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_live", _Live(self.artifact_name))
 
     async def __aenter__(self) -> Self:
         """Read the files; the first request opens the connection.
 
         Raises:
-            DeviceError: a file is missing or not what it should be, or certificate and key do not fit.
+            CredentialsError: a file is missing or not what it should be, or certificate and key do not fit.
+            DeviceError: there is no key.
         """
-        self._live.key = load_key(self.auth_key or self.key)
-        tls = _client_context(self.ca_file, self.certificate, self.key)
-        self._live.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, force_close=not self.keep_alive),
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-        )
+        if self.credentials is not None:
+            found = self.credentials()
+        elif self.key is not None:
+            found = from_files(self.ca_file, self.certificate, self.key, self.auth_key)
+        else:
+            raise DeviceError("a simulated device has no key")
+        self._live.key = found.key
+        route = Route(self.server_url, self.address, self.style, self.timeout, self.observe)
+        self._live.transport = Transport(route, found.tls)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        session, self._live.session, self._live.token = self._live.session, None, ""
-        if session is not None:
-            await session.close()
+        transport, self._live.transport, self._live.token = self._live.transport, None, ""
+        if transport is not None:
+            await transport.close()
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether it has a token, good or not."""
+        return bool(self._live.token)
+
+    def forget_token(self) -> None:
+        """Be as after a restart: tokens are only kept in memory."""
+        self._live.token = ""
 
     async def authenticate(self) -> str:
         """Send an auth request; keep the token it is answered with, opaque text, for later calls, and return it.
@@ -116,10 +134,12 @@ class SimulatedDevice:
             UnreachableError: no answer.
         """
         if self._live.key is None:
-            raise DeviceError("a simulated device is used outside its `async with` block")
+            raise _outside()
         self._live.token = ""
         request = auth_request(self._live.key, self.identity, self.tenant_token)
-        status, text = await self._send("POST", AUTH_REQUESTS, request.headers, request.body, chunked=False)
+        status, text = await self._send(
+            "authentication", "POST", AUTH_REQUESTS, headers=request.headers, body=request.body, chunked=False
+        )
         if status != 200 or not text:
             raise RefusedError("authentication was refused", status, text or "no token in the answer")
         self._live.token = text
@@ -134,12 +154,12 @@ class SimulatedDevice:
         """
         everything = self._provides() | dict(attributes or {})
         document = [{"name": name, "value": value} for name, value in everything.items()]
-        status, text = await self._call("PUT", INVENTORY, document)
+        status, text = await self._call("inventory", "PUT", INVENTORY, document)
         if status != 200:
             raise RefusedError("inventory was refused", status, text)
 
     async def check_update(self) -> dict[str, Any] | None:
-        """Ask for an update: version 2 of the call first, version 1 when the server does not know that.
+        """Ask for an update: version 2 of the call first, version 1 in the client's own form where it is not known.
 
         Returns:
             The deployment instructions (`id`, `artifact`), or None when there is nothing to do.
@@ -149,125 +169,108 @@ class SimulatedDevice:
             UnreachableError: no answer.
         """
         provides = self._provides()
-        asked = {"device_provides": provides, "update_control_map": True}
-        status, text = await self._call("POST", NEXT_V2, asked)
+        asked: dict[str, object] = {"device_provides": provides}
+        if self.style is Style.GO:
+            asked["update_control_map"] = True
+        status, text = await self._call("update_check", "POST", NEXT_V2, asked)
         if status == 404:  # the open-source server has version 1 alone
-            status, text = await self._call("POST", NEXT_V1, provides)
+            if self.style is Style.GO:
+                status, text = await self._call("update_check", "POST", NEXT_V1, provides)
+            else:
+                query = URL.build(query=provides).query_string
+                status, text = await self._call("update_check", "GET", f"{NEXT_V1}?{query}")
         if status == 204:
             return None
-        instructions = _object(text)
+        instructions = json_object(text)
         if status != 200 or instructions is None:
             raise RefusedError("the update check was refused", status, text)
         return instructions
 
-    async def run(
-        self,
-        attributes: Attributes | None = None,
-        *,
-        inventory_interval: float,
-        update_interval: float,
-        retry_interval: float,
-    ) -> None:
-        """Be a device until cancelled; intervals in seconds, `retry_interval` after a failure.
+    async def report_status(self, deployment_id: str, status: str) -> None:
+        """Tell the server how far a deployment is (`downloading`, `installing`, `success`, `failure`).
 
-        What happens is logged. Updates that are offered are logged, not installed.
+        Raises:
+            RefusedError: any answer but 204; 409 means that the deployment was aborted.
+            UnreachableError: no answer.
         """
-        now = asyncio.get_running_loop().time
-        log = structlog.get_logger("lab.device").bind(identity=dict(self.identity))
-        inventory_due = update_due = now()
-        while True:
-            try:
-                if not self._live.token:
-                    await self.authenticate()
-                    log.info("device authenticated")
-                if now() >= inventory_due:
-                    await self.send_inventory(attributes)
-                    inventory_due = now() + inventory_interval
-                    log.info("inventory sent")
-                if now() >= update_due:
-                    update = await self.check_update()
-                    update_due = now() + update_interval
-                    log.info("update checked", deployment=update and update.get("id"))
-                pause = min(inventory_due, update_due) - now()
-            except DeviceError as error:
-                log.warning("device request failed", reason=error.what)
-                pause = retry_interval
-            await asyncio.sleep(max(0.0, pause))
+        path = f"{DEPLOYMENTS}/{deployment_id}/status"
+        answered, text = await self._call("deployment_status", "PUT", path, {"status": status})
+        if answered != 204:
+            raise RefusedError(f"the deployment status {status} was refused", answered, text)
+
+    async def report_log(self, deployment_id: str, message: str, timestamp: str) -> None:
+        """Send the log of a failed deployment: one line, with its time in RFC 3339.
+
+        Raises:
+            RefusedError: any answer but 204.
+            UnreachableError: no answer.
+        """
+        document = {"messages": [{"timestamp": timestamp, "level": "error", "message": message}]}
+        answered, text = await self._call("deployment_log", "PUT", f"{DEPLOYMENTS}/{deployment_id}/log", document)
+        if answered != 204:
+            raise RefusedError("the deployment log was refused", answered, text)
+
+    async def download(self, url: str) -> Download:
+        """Download an artifact, on a connection of its own and without a token, and keep nothing but its digest.
+
+        Where the link names the host of `server_url`, `address` holds for it too.
+
+        Raises:
+            RefusedError: any answer but 200; to the Go client also one without Content-Length.
+            UnreachableError: no answer, or less of it than it promised.
+        """
+        digest, length = hashlib.sha256(), 0
+        async with self._transport().answer("download", "GET", url, headers={}) as response:
+            if response.status != 200 or (self.style is Style.GO and response.content_length is None):
+                raise RefusedError("the download was refused", response.status, await response.text(errors="replace"))
+            async for chunk in response.content.iter_any():
+                digest.update(chunk)
+                length += len(chunk)
+        return Download(length, digest.hexdigest())
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open the WebSocket of mender-connect, for the time of the block; pings are sent, and answered by themselves.
+
+        Raises:
+            RefusedError: any answer but 101.
+            UnreachableError: no answer.
+        """
+        async with self._transport().socket(CONNECT, self._live.token) as socket:
+            yield socket
+
+    def installed(self, artifact_name: str) -> None:
+        """Run this artifact from now on."""
+        self._live.artifact_name = artifact_name
+
+    def _transport(self) -> Transport:
+        if self._live.transport is None:
+            raise _outside()
+        return self._live.transport
 
     def _provides(self) -> dict[str, str | Sequence[str]]:
-        return {"artifact_name": self.artifact_name, "device_type": self.device_type}
+        return {"artifact_name": self._live.artifact_name, "device_type": self.device_type}
 
-    async def _call(self, method: str, path: str, document: object) -> tuple[int, str]:
+    async def _call(self, kind: str, method: str, path: str, document: object = None) -> tuple[int, str]:
         """Send JSON with the device token; on 401 authenticate and repeat, once, as the clients do."""
-        body = go_json(document).encode()
+        body = go_json(document).encode() if document is not None else b""
         status, text = 401, ""
         if self._live.token:
-            status, text = await self._send(method, path, json_headers(self._live.token), body)
+            status, text = await self._send(kind, method, path, headers=json_headers(self._live.token), body=body)
         if status == 401:
             await self.authenticate()
-            status, text = await self._send(method, path, json_headers(self._live.token), body)
+            status, text = await self._send(kind, method, path, headers=json_headers(self._live.token), body=body)
         return status, text
 
     async def _send(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, *, chunked: bool = True
+        self, kind: str, method: str, path: str, *, headers: dict[str, str], body: bytes, chunked: bool = True
     ) -> tuple[int, str]:
-        """Send one request; all but auth requests leave the Go client chunked."""
-        if self._live.session is None:
-            raise DeviceError("a simulated device is used outside its `async with` block")
-        named = URL(self.server_url.rstrip("/") + path)
-        url = named.with_host(self.address) if self.address else named
-        try:
-            async with self._live.session.request(
-                method,
-                url,
-                headers={**headers, "Host": named.host_port_subcomponent or ""},
-                data=body,
-                chunked=chunked or None,
-                allow_redirects=False,
-                server_hostname=named.raw_host,
-            ) as response:
-                return response.status, await response.text(errors="replace")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            what = str(error) or type(error).__name__
-            raise UnreachableError(f"{method} {named} got no answer: {what}") from error
+        """Send one request; all bodies but those of auth requests leave the Go client chunked."""
+        chunked = chunked and bool(body) and self.style is Style.GO
+        answer = self._transport().answer(kind, method, path, headers=headers, body=body, chunked=chunked)
+        async with answer as response:
+            return response.status, await response.text(errors="replace")
 
 
-def load_key(path: Path) -> PrivateKey:
-    """Read a PEM private key of a type that Mender verifies.
-
-    Raises:
-        DeviceError: the file cannot be read, is no unencrypted PEM key, or holds another type.
-    """
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise DeviceError(f"cannot read the key {path}: {error.strerror}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise DeviceError(f"{path} is not a PEM private key without passphrase") from error
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise DeviceError(f"{path} is a {type(key).__name__}", "Use an RSA, ECDSA or Ed25519 key.")
-    return key
-
-
-def _client_context(ca_file: Path | None, certificate: Path | None, key: Path) -> ssl.SSLContext:
-    # Not ssl.create_default_context(): since Python 3.13 it refuses certificates without the extensions that
-    # `openssl x509 -req` leaves out, which Mender's clients accept.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(ca_file)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key, password="")  # an empty one, so that nobody is prompted
-    except OSError as error:  # ssl.SSLError is one
-        raise DeviceError(f"cannot use {ca_file}, {certificate} and {key}: {error}") from error
-    return context
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+def _outside() -> DeviceError:
+    return DeviceError("a simulated device is used outside its `async with` block")

@@ -33,6 +33,8 @@ _log = structlog.get_logger()
 _DEVICES = "/api/management/v2/devauth/devices"
 _TIMEOUT = 8.0
 _CALLS_AT_ONCE = 32
+_LONGEST_WAIT = 30.0
+"""Seconds for a place while others are answered; with call and forwarding it fits into the time of an auth request."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -87,6 +89,7 @@ class Management:
         self.status = SessionStatus("untried", "not asked yet")
         """What the last call met, for readiness and operators."""
         self._places = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._answered_at = 0.0
         self._not_before = 0.0
         self.calls = 0
 
@@ -154,11 +157,15 @@ class Management:
         """Be one of the few who call at the same time, and not for long.
 
         Raises:
-            ManagementUnavailable: it took too long, the wait included.
+            ManagementUnavailable: no place became free, or the calls took too long.
         """
         try:
-            async with asyncio.timeout(_TIMEOUT), self._places:
-                yield
+            await self._wait_for_place()
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    yield
+            finally:
+                self._places.release()
         except TimeoutError as error:
             text = f"Mender's management API did not answer within {_TIMEOUT:g} s"
             self.status = SessionStatus("slow", text)
@@ -167,12 +174,38 @@ class Management:
             self.status = SessionStatus(failure.label, failure.what)
             raise
 
+    async def _wait_for_place(self) -> None:
+        """Wait in the order of arrival, for as long as those before us are answered.
+
+        A fleet that comes back after a power cut is thousands at once: for an API that works, that is only a queue.
+
+        Raises:
+            TimeoutError: nobody was answered for a while, or it takes too long all the same.
+        """
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        now = asyncio.get_running_loop().time
+        began = now()
+        place = asyncio.ensure_future(self._places.acquire())
+        try:
+            while not place.done():
+                patience = min(max(self._answered_at, began) + _TIMEOUT, began + _LONGEST_WAIT) - now()
+                if patience <= 0:
+                    raise TimeoutError
+                await asyncio.wait((place,), timeout=patience)
+        except BaseException:
+            if not place.cancel():
+                self._places.release()
+            raise
+
     async def _call(self, method: str, path: str, request_id: str, body: Mapping[str, Any] | None = None) -> Answer:
         left = self._not_before - self._clock()
         if left > 0:
             raise ManagementUnavailable("Mender asked us to wait (429)", label="busy", retry_after=left)
         try:
             answer = await self._authorised(method, path, request_id, body)
+            self._answered_at = asyncio.get_running_loop().time()
         except UpstreamUnavailable as error:
             raise ManagementUnavailable(error.what, error.remedy, label="unreachable", retry_after=30) from error
         if answer.status == 429:

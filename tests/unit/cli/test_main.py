@@ -105,7 +105,9 @@ def test_every_command_has_help(run: Run, path: tuple[str, ...], form: str) -> N
     assert ended.out.startswith(f"Usage: {' '.join(('mtls-ambassador', *path))} ")
 
 
-@pytest.mark.parametrize("path", [("serve",), ("pki",), ("pki", "init"), ("lab", "server"), ("demo",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "path", [("serve",), ("pki",), ("pki", "init"), ("lab", "server"), ("lab", "device"), ("demo",)], ids=" ".join
+)
 @pytest.mark.parametrize("form", ["help", "h"])
 def test_help_on_a_command(run: Run, path: tuple[str, ...], form: str) -> None:
     assert run(form, *path).out == run(*path, "--help").out
@@ -218,6 +220,14 @@ def test_an_unknown_variable_is_warned_of(run: Run) -> None:
         (("pki",), "Usage: mtls-ambassador pki"),
         (("pki", "init"), "Missing option '--cn'"),
         (("lab", "server"), "needs a password"),
+        (("lab", "device"), "--server"),
+        (("lab", "device", "--server", "http://edge"), "is not an https:// URL"),
+        (("lab", "device", "--server", "https://edge/path"), "holds a path"),
+        (("lab", "device", "--server", "https://edge"), "needs --cert and --key, or --ca-dir"),
+        (("lab", "device", "--server", "https://edge", "--cert", "server.crt"), "does not exist"),
+        (("lab", "device", "--server", "https://edge", "--ca-dir", ".", "--identity", "mac=a"), "stands instead of"),
+        (("lab", "device", "--server", "https://edge", "--identity", "mac"), "write NAME=VALUE"),
+        (("lab", "device", "--server", "https://edge", "--duration", "soon"), "is not a duration"),
         (("lab", "server", "--password", "x", "--listen", "a:b"), "is not an address to listen on"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,51 +9,21 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer, unused_port
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mtls_ambassador.lab.auth_request import PrivateKey
-from mtls_ambassador.lab.device import (
-    AUTH_REQUESTS,
-    INVENTORY,
-    NEXT_V1,
-    NEXT_V2,
-    DeviceError,
-    RefusedError,
-    SimulatedDevice,
-    UnreachableError,
-    load_key,
-)
+from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY, NEXT_V1, NEXT_V2, SimulatedDevice
+from mtls_ambassador.lab.transport import RefusedError, UnreachableError
 
 MAC = {"mac": "52:54:00:12:34:56"}
 P256 = ec.generate_private_key(ec.SECP256R1())
 
 
-def write_key(path: Path, key: PrivateKey | dsa.DSAPrivateKey, password: bytes | None = None) -> Path:
+def write_key(path: Path, key: PrivateKey) -> Path:
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption(),
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
-
-
-class TestLoadKey:
-    def test_reads_what_openssl_writes(self, tmp_path: Path) -> None:
-        loaded = load_key(write_key(tmp_path / "key.pem", P256))
-        assert loaded.public_key() == P256.public_key()
-
-    def test_names_the_file_that_is_wrong(self, tmp_path: Path) -> None:
-        with pytest.raises(DeviceError, match=r"absent\.pem: No such file"):
-            load_key(tmp_path / "absent.pem")
-        (tmp_path / "text.pem").write_text("no key")
-        with pytest.raises(DeviceError, match=r"text\.pem is not a PEM private key"):
-            load_key(tmp_path / "text.pem")
-        with pytest.raises(DeviceError, match="without passphrase"):
-            load_key(write_key(tmp_path / "locked.pem", P256, b"secret"))
-        with pytest.raises(DeviceError, match="DSAPrivateKey"):
-            load_key(write_key(tmp_path / "dsa.pem", dsa.generate_private_key(2048)))
 
 
 class Server:
@@ -166,32 +135,6 @@ class TestSimulatedDevice:
         device = await start(f"http://127.0.0.1:{unused_port()}")
         with pytest.raises(UnreachableError, match="got no answer"):
             await device.authenticate()
-
-    async def test_runs_until_cancelled_and_survives_refusals(self, api: Server, start: Start) -> None:
-        done = asyncio.Event()
-
-        class Last(list[web.Response]):
-            def pop(self, *_: object) -> web.Response:
-                done.set()
-                return web.Response(status=204)
-
-        api.answers = {
-            AUTH_REQUESTS: [web.Response(status=401), web.Response(text="t1")],
-            INVENTORY: [web.Response()],
-            NEXT_V2: Last(),
-        }
-        device = await start()
-        run = asyncio.create_task(device.run(inventory_interval=3600, update_interval=3600, retry_interval=0.001))
-        await asyncio.wait_for(done.wait(), 10)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        assert [call for call, _ in api.seen] == [
-            f"POST {AUTH_REQUESTS}",
-            f"POST {AUTH_REQUESTS}",
-            f"PUT {INVENTORY}",
-            f"POST {NEXT_V2}",
-        ]
 
     def test_shows_no_secret(self, tmp_path: Path) -> None:
         device = SimulatedDevice("https://edge", None, None, tmp_path / "k", MAC, tenant_token="TT")

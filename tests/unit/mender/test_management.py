@@ -285,6 +285,70 @@ async def test_so_many_calls_at_once_and_no_more() -> None:
     assert await calls == [None] * 100
 
 
+async def test_a_long_queue_is_no_trouble_while_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole fleet comes back at once: the last of it waits far longer than one call may take."""
+    monkeypatch.setattr(module, "_TIMEOUT", 0.2)
+    scene = Scene()
+
+    async def slowly(_: Sent) -> Answer:
+        await asyncio.sleep(0.02)
+        return answer(201)
+
+    scene.egress.always = slowly
+    assert await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 20))) == [None] * 640
+
+
+async def test_a_queue_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait hear of it when those who call do, and not one after the other."""
+    monkeypatch.setattr(module, "_TIMEOUT", 0.05)
+    scene = Scene()
+
+    async def never(_: Sent) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scene.egress.always = never
+    async with asyncio.timeout(2):
+        results = await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 200)), return_exceptions=True)
+    assert {type(result) for result in results} == {ManagementUnavailable}
+    scene.egress.always = None
+    scene.egress.steps.append(answer(201))
+    assert await scene.preauthorise() is None, "every place is free again"
+
+
+async def test_a_queue_that_moves_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.1)
+    scene = Scene()
+
+    async def slowly(_: Sent) -> Answer:
+        await asyncio.sleep(0.06)
+        return answer(201)
+
+    scene.egress.always = slowly
+    results = await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 5)), return_exceptions=True)
+    assert results[:64] == [None] * 64
+    assert all(isinstance(result, ManagementUnavailable) for result in results[96:])
+
+
+async def test_who_leaves_the_queue_keeps_no_place() -> None:
+    scene = Scene()
+    gate = asyncio.Event()
+
+    async def held(_: Sent) -> Answer:
+        await gate.wait()
+        return answer(201)
+
+    scene.egress.always = held
+    calls = [asyncio.ensure_future(scene.preauthorise()) for _ in range(64)]
+    await asyncio.sleep(0.01)
+    for leaving in calls[16:48]:
+        leaving.cancel()
+    gate.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert await asyncio.gather(*(scene.preauthorise() for _ in range(64))) == [None] * 64
+    assert scene.management._places._value == 32
+
+
 def device(**content: Any) -> dict[str, Any]:
     return {"id": ID, "auth_sets": [], **content}
 

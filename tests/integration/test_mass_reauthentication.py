@@ -1,0 +1,57 @@
+"""A whole fleet authenticates at the same moment, and the edge remembers none of it: everybody gets in."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from mtls_ambassador.ambassador import Ambassador
+from mtls_ambassador.lab.fleet import Fleet, Habits, run_for
+from mtls_ambassador.lab.population import Population
+from mtls_ambassador.lab.server import LabServer, LabSettings
+from mtls_ambassador.lab.statistics import Statistics
+from mtls_ambassador.pki import authority
+from tests.world import PASSWORD, USER, edge_settings, eventually
+
+DEVICES = 300
+RARELY = Habits(update_interval=3600, inventory_interval=3600)
+
+
+async def test_everybody_gets_in_at_the_price_of_one_call_each(tmp_path: Path) -> None:
+    """First devices that Mender has never heard of, then the same after a restart of the edge."""
+    ca = authority.init(tmp_path, "Fleet CA")
+    server = authority.issue_server(tmp_path, "localhost")
+    files = {
+        "server_cert": str(server.certificate_path),
+        "server_key": str(server.key_path),
+        "tenant_ca_pem": str(ca.certificate_path),
+    }
+    statistics = Statistics()
+    async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
+        settings = edge_settings(tmp_path, lab.url, files, shutdown_grace="0s")
+        async with Ambassador(settings, {}) as edge:
+            port = edge.port
+            fleet = fleet_at(port, tmp_path, statistics)
+            running = asyncio.ensure_future(run_for(fleet, 90))
+            await eventually(lambda: statistics.summary(1).kinds.get("update_check") is not None, 60)
+            await eventually(lambda: fleet.authenticated == DEVICES, 60)
+            assert edge.outcomes.counts == {"admitted": DEVICES}
+            assert DEVICES <= edge.report()["management_calls"] <= DEVICES + 10
+        async with Ambassador(
+            settings.model_copy(update={"listen": settings.listen.__class__("127.0.0.1", port)}), {}
+        ) as edge:
+            fleet.authenticate_all()
+            await eventually(lambda: fleet.all_back_after, 60)
+            assert edge.outcomes.counts == {"admitted": DEVICES}
+            assert DEVICES <= edge.report()["management_calls"] <= DEVICES + 10
+            fleet.stop()
+            await running
+    answers = statistics.summary(1.0).kinds["authentication"].statuses
+    assert answers == {"200": 2 * DEVICES}
+
+
+def fleet_at(port: int, directory: Path, statistics: Statistics) -> Fleet:
+    population = Population(
+        f"https://localhost:{port}", directory / "ca-cert.pem", "127.0.0.1", observe=statistics.call
+    )
+    return Fleet(population.issued_by(directory), DEVICES, RARELY, statistics)
