@@ -29,13 +29,15 @@ from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
 from mtls_ambassador.lab.server.gate import Gate
 from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
 from mtls_ambassador.lab.server.inventory_store import InventoryStore
-from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice
+from mtls_ambassador.lab.server.page import Overview
+from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice, rfc3339
 from mtls_ambassador.lab.server.routes_artifacts import artifacts_routes
 from mtls_ambassador.lab.server.routes_deployments import deployments_routes
 from mtls_ambassador.lab.server.routes_devauth import devauth_routes
 from mtls_ambassador.lab.server.routes_device_deployments import device_deployments_routes
 from mtls_ambassador.lab.server.routes_devices import deviceconfig_routes
 from mtls_ambassador.lab.server.routes_inventory import inventory_routes
+from mtls_ambassador.lab.server.routes_page import page_routes
 from mtls_ambassador.lab.server.routes_useradm import useradm_routes
 from mtls_ambassador.lab.server.rules import ACCEPTED
 from mtls_ambassador.lab.server.settings import LabSettings, Role, Switches
@@ -231,6 +233,7 @@ class LabServer:
                 *deployments_routes(self._deployments),
                 *device_deployments_routes(self._deployments, v2_next=self._settings.v2_next),
                 *deviceconfig_routes(ConfigurationStore(database)),
+                *page_routes(self._useradm, self._overview),
             ],
             request_size_limit=self._settings.request_size_limit,
         )
@@ -269,6 +272,16 @@ class LabServer:
             auth_sets=tuple(LabAuthSet(item.id, item.pubkey, item.status) for item in sets),
             inventory={item.name: item.value for item in reported if item.scope == INVENTORY},
             decommissioning=device.decommissioning,
+        )
+
+    def _overview(self) -> Overview:
+        check_ins = {device.id: device.check_in for device in self._devauth.store.devices()}
+        return Overview(
+            devices=tuple(self.devices()),
+            check_ins={device_id: moment for device_id, moment in check_ins.items() if moment is not None},
+            deployments=tuple(reversed(self.deployments())),
+            artifacts=tuple(reversed(self.artifacts())),
+            now=rfc3339(self._clock()),
         )
 
     def _shown_deployment(self, deployment: Deployment) -> LabDeployment:
