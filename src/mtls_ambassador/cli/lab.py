@@ -89,4 +89,5 @@ async def _run(settings: LabSettings, listen: ListenAddress, tls: tuple[Path, Pa
     host = listen.host or "0.0.0.0"  # noqa: S104 - the user left the host out
     async with LabServer(settings, host=host, port=listen.port, tls=tls) as running:
         click.echo(f"lab Mender Server on {running.url}, management user {settings.user}; Ctrl-C stops it")
+        click.echo(f"what it knows, for a browser: {running.url}/ (that user and his password)")
         await stop.wait()
