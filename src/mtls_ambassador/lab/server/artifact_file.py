@@ -223,7 +223,10 @@ def _whole(member: tarfile.TarInfo, file: IO[bytes]) -> bytes:
 
 def _json(name: str, text: bytes) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        # NaN and halves of surrogate pairs, which Python reads but no answer can hold
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+        return found
     except (ValueError, RecursionError) as error:
         raise ArtifactRefused(f"reading artifact error: {name!r} is not JSON") from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from tests.unit.lab.server.artifact import artifact
@@ -109,6 +111,28 @@ async def test_bad_uploads_leave_nothing(peer: Peer, kind: str, body: bytes, sai
     assert said in found.error
     assert peer.lab.artifacts() == []
     assert _files(peer) == []
+
+
+async def test_upload_that_breaks_off_leaves_nothing(peer: Peer) -> None:
+    boundary, body = multipart(artifact())
+    arrived = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body[:500]
+        await arrived.wait()
+        raise ConnectionError("the operator has gone")
+
+    kind = f"multipart/form-data; boundary={boundary}"
+    call = asyncio.create_task(peer.call("POST", ARTIFACTS, pieces(), Content_Type=kind))
+    async with asyncio.timeout(5):
+        while not _files(peer):  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.005)
+        arrived.set()
+        with pytest.raises((ConnectionError, aiohttp.ClientError)):
+            await call
+        while _files(peer):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert peer.lab.artifacts() == []
 
 
 async def test_lists(peer: Peer) -> None:
