@@ -10,6 +10,8 @@ import pytest
 # Program, and the Debian package that has it.
 _PACKAGES = {
     "mender": "mender-client",
+    "mender-artifact": "mender-artifact",
+    "mender-cli": "mender-cli",
     "openssl": "openssl",
     "setpriv": "util-linux",
     "unshare": "util-linux",

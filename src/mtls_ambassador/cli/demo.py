@@ -97,6 +97,6 @@ def _try_next(scene: Scene) -> str:
     curl {scene.health_url}/readyz
 
   what Mender knows:
-    curl -u {USER}:{scene.password} -X POST {scene.lab_url}/api/management/v1/useradm/auth/login
+    {scene.lab_url}/ in a browser, as {USER} with the password {scene.password}
 
 It all runs until Ctrl-C; then the folder is removed."""

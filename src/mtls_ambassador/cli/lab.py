@@ -40,10 +40,15 @@ def _listen(_context: click.Context, _option: click.Parameter, value: str) -> Li
     help="That user's password. Everybody on this machine can read it in the process list: for the lab only. "
     "Better: the environment variable LAB_PASSWORD.",
 )
-@click.option("--db", type=click.Path(path_type=Path), help="SQLite FILE to keep everything in. Default: memory.")
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    help="SQLite FILE to keep everything in, artifacts in a directory beside it. Default: memory.",
+)
 @click.option("--max-devices", type=click.IntRange(0), help="Limit of accepted devices. Default: none.")
 @click.option("--tls-cert", type=click.Path(path_type=Path, exists=True), help="PEM file: serve HTTPS.")
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="PEM file of its private key.")
+@click.option("--v2-next", is_flag=True, help="Have the update check of API v2, as Enterprise and hosted Mender.")
 @click.option(
     "--fault",
     "faults",
@@ -60,6 +65,7 @@ def server(
     max_devices: int | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    v2_next: bool,
     faults: tuple[str, ...],
 ) -> None:
     """Run an embedded Mender Server until Ctrl-C."""
@@ -73,6 +79,7 @@ def server(
         password=password,
         db=db,
         max_devices=max_devices,
+        v2_next=v2_next,
         faults=tuple(parse_fault(text) for text in faults),
     )
     configure("text", debug=False)
@@ -87,4 +94,5 @@ async def _run(settings: LabSettings, listen: ListenAddress, tls: tuple[Path, Pa
         running = await signals.enter(stack, server)
         if running is not None:
             click.echo(f"lab Mender Server on {running.url}, management user {settings.user}; Ctrl-C stops it")
+            click.echo(f"what it knows, for a browser: {running.url}/ (that user and his password)")
             await signals.stop.wait()

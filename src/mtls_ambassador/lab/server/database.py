@@ -34,6 +34,18 @@ CREATE TABLE IF NOT EXISTS attributes (
   device_id TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, description TEXT,
   PRIMARY KEY (device_id, scope, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS configurations (device_id TEXT PRIMARY KEY, reported TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS artifacts (
+  sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, description TEXT NOT NULL,
+  size INTEGER NOT NULL, modified TEXT NOT NULL, shown TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deployments (
+  sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, artifact_name TEXT NOT NULL,
+  force_installation INTEGER NOT NULL, created TEXT NOT NULL, finished TEXT, digest TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS deployments_under_way ON deployments (digest) WHERE finished IS NULL;
+CREATE TABLE IF NOT EXISTS device_deployments (
+  deployment_id TEXT NOT NULL, device_id TEXT NOT NULL, sequence INTEGER NOT NULL, status TEXT NOT NULL,
+  substate TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT, request TEXT,
+  artifact_id TEXT, log TEXT, PRIMARY KEY (deployment_id, device_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS device_deployments_by_device ON device_deployments (device_id, sequence);
 """
 
 

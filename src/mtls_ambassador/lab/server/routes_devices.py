@@ -1,7 +1,7 @@
-"""What devices ask of the remaining services: deployments (none yet) and deviceconfig.
+"""What devices ask of the remaining services: deviceconfig.
 
 A device's other calls have no route: the token is checked before, and the answer is 404, as from a server without the
-add-on or the Enterprise edition. Source: Mender deployments, devices API v1; Mender deviceconfig, devices API v1.
+add-on or the Enterprise edition. Source: Mender deviceconfig, devices API v1.
 """
 
 from __future__ import annotations
@@ -12,20 +12,11 @@ from starlette.routing import BaseRoute, Route
 
 from mtls_ambassador.lab.server.configuration_store import ConfigurationStore
 from mtls_ambassador.lab.server.exchange import answer, empty, read_json
-from mtls_ambassador.lab.server.godecode import DecodeError, Object, as_struct
+from mtls_ambassador.lab.server.godecode import Object
 from mtls_ambassador.lab.server.refusals import Refusal
 
-_NEXT = "/api/devices/v1/deployments/device/deployments/next"
 _CONFIGURATION = "/api/devices/v1/deviceconfig/configuration"
 _LONGEST = 4096  # bytes of a name or value
-
-
-def deployments_routes() -> list[BaseRoute]:
-    """The update check of API v1; the one of v2 is Enterprise's, so 404."""
-    return [
-        Route(_NEXT, _next_post, methods=["POST"]),
-        Route(_NEXT, _next_get, methods=["GET"]),
-    ]
 
 
 def deviceconfig_routes(store: ConfigurationStore) -> list[BaseRoute]:
@@ -35,28 +26,6 @@ def deviceconfig_routes(store: ConfigurationStore) -> list[BaseRoute]:
         Route(_CONFIGURATION, handlers.fetch, methods=["GET"]),
         Route(_CONFIGURATION, handlers.report, methods=["PUT"]),
     ]
-
-
-async def _next_post(request: Request) -> Response:
-    body = await read_json(request, "invalid schema")
-    try:
-        fields = as_struct(body)
-        return _next(fields.string("artifact_name"), fields.string("device_type"))
-    except DecodeError as error:
-        raise Refusal(400, f"invalid schema: {error.what}") from None
-
-
-async def _next_get(request: Request) -> Response:
-    return _next(request.query_params.get("artifact_name", ""), request.query_params.get("device_type", ""))
-
-
-def _next(artifact_name: str, device_type: str) -> Response:
-    for name, value in (("artifact_name", artifact_name), ("device_type", device_type)):
-        if not value:
-            raise Refusal(400, f"{name}: cannot be blank.")
-        if len(value.encode()) > _LONGEST:
-            raise Refusal(400, f"{name}: the length must be between 1 and {_LONGEST}.")
-    return empty(204)
 
 
 class _Configuration:

@@ -40,7 +40,7 @@ class _Handlers:
 
     async def login(self, request: Request) -> Response:
         body = await read_body(request)
-        email, password = _basic(request.headers.get("Authorization", ""))
+        email, password = basic(request.headers.get("Authorization", ""))
         try:
             # a chunked body has to be JSON even when it is empty, as no Content-Length says so
             options = body or "transfer-encoding" in request.headers
@@ -81,7 +81,7 @@ class _Handlers:
         )
 
 
-def _basic(authorization: str) -> tuple[str, str]:
+def basic(authorization: str) -> tuple[str, str]:
     """User and password of HTTP Basic authentication (RFC 7617).
 
     Raises:

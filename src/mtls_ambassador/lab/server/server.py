@@ -16,19 +16,30 @@ from starlette.types import ASGIApp
 
 from mtls_ambassador.errors import Error
 from mtls_ambassador.lab.server.app import build_app
+from mtls_ambassador.lab.server.artifact_store import ArtifactStore, artifact_directory
+from mtls_ambassador.lab.server.artifacts import Artifacts, link_key
 from mtls_ambassador.lab.server.configuration_store import ConfigurationStore
 from mtls_ambassador.lab.server.database import Database
+from mtls_ambassador.lab.server.deployment_records import Deployment, LabArtifact, LabDeployment
+from mtls_ambassador.lab.server.deployment_store import DeploymentStore
+from mtls_ambassador.lab.server.deployments import Deployments
 from mtls_ambassador.lab.server.devauth import Devauth
 from mtls_ambassador.lab.server.devauth_store import DevauthStore
 from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
 from mtls_ambassador.lab.server.gate import Gate
 from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
 from mtls_ambassador.lab.server.inventory_store import InventoryStore
-from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice
+from mtls_ambassador.lab.server.page import Overview
+from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice, rfc3339
+from mtls_ambassador.lab.server.routes_artifacts import artifacts_routes
+from mtls_ambassador.lab.server.routes_deployments import deployments_routes
 from mtls_ambassador.lab.server.routes_devauth import devauth_routes
-from mtls_ambassador.lab.server.routes_devices import deployments_routes, deviceconfig_routes
+from mtls_ambassador.lab.server.routes_device_deployments import device_deployments_routes
+from mtls_ambassador.lab.server.routes_devices import deviceconfig_routes
 from mtls_ambassador.lab.server.routes_inventory import inventory_routes
+from mtls_ambassador.lab.server.routes_page import page_routes
 from mtls_ambassador.lab.server.routes_useradm import useradm_routes
+from mtls_ambassador.lab.server.rules import ACCEPTED
 from mtls_ambassador.lab.server.settings import LabSettings, Role, Switches
 from mtls_ambassador.lab.server.tokens import Signer
 from mtls_ambassador.lab.server.useradm import Useradm
@@ -77,6 +88,7 @@ class LabServer:
         async with AsyncExitStack() as stack:
             database = Database(self._settings.db)
             stack.callback(database.close)
+            self._artifact_directory = stack.enter_context(artifact_directory(self._settings.db))
             app = self._assemble(database)
             stack.callback(self._cancel_removals)
             for device_id in self._devauth.store.decommissioning():
@@ -132,6 +144,35 @@ class LabServer:
         """
         self._devauth.decommission(device_id)
 
+    def create_deployment(
+        self, name: str, artifact_name: str, device_ids: Sequence[str], *, force_installation: bool = False
+    ) -> str:
+        """Deploy the artifact of a name to devices, as an operator does, and return the deployment's id.
+
+        Raises:
+            Refusal: where the API would answer 400, 409 or 422.
+        """
+        return self._deployments.create(name, artifact_name, device_ids, force_installation=force_installation)
+
+    def abort(self, deployment_id: str) -> None:
+        """Abort a deployment, as an operator does.
+
+        Raises:
+            Refusal: 422, there is none of that id under way.
+        """
+        self._deployments.abort(deployment_id)
+
+    def deployments(self) -> list[LabDeployment]:
+        """All deployments, oldest first."""
+        return [self._shown_deployment(item) for item in self._deployments.store.deployments()]
+
+    def artifacts(self) -> list[LabArtifact]:
+        """All artifacts, oldest first."""
+        return [
+            LabArtifact(item.id, item.name, item.device_types, item.size, item.description)
+            for item in self._artifacts.store.artifacts()
+        ]
+
     def revoke_user_sessions(self) -> None:
         """End all sessions of the user; personal access tokens stay."""
         self._useradm.revoke_sessions()
@@ -170,13 +211,29 @@ class LabServer:
             clock=self._clock,
         )
         self._useradm = Useradm(UseradmStore(database), self._settings, self._switches, signer, self._clock)
+        deployments = DeploymentStore(database)
+        self._artifacts = Artifacts(
+            store=ArtifactStore(database, self._artifact_directory),
+            link_key=link_key(database),
+            in_use=deployments.artifact_in_use,
+            clock=self._clock,
+        )
+        self._deployments = Deployments(
+            store=deployments,
+            artifacts=self._artifacts,
+            accepted=lambda: [device.id for device in self._devauth.store.devices([ACCEPTED])],
+            clock=self._clock,
+        )
         services = build_app(
             [
                 *devauth_routes(self._devauth),
                 *useradm_routes(self._useradm),
                 *inventory_routes(self._inventory),
-                *deployments_routes(),
+                *artifacts_routes(self._artifacts),
+                *deployments_routes(self._deployments),
+                *device_deployments_routes(self._deployments, v2_next=self._settings.v2_next),
                 *deviceconfig_routes(ConfigurationStore(database)),
+                *page_routes(self._useradm, self._overview),
             ],
             request_size_limit=self._settings.request_size_limit,
         )
@@ -194,6 +251,7 @@ class LabServer:
         return effect
 
     def _remove_later(self, device_id: str) -> None:
+        self._deployments.decommission(device_id)
         delay = self._settings.decommission_delay
         if delay <= 0:
             self._devauth.remove(device_id)
@@ -214,4 +272,26 @@ class LabServer:
             auth_sets=tuple(LabAuthSet(item.id, item.pubkey, item.status) for item in sets),
             inventory={item.name: item.value for item in reported if item.scope == INVENTORY},
             decommissioning=device.decommissioning,
+        )
+
+    def _overview(self) -> Overview:
+        check_ins = {device.id: device.check_in for device in self._devauth.store.devices()}
+        return Overview(
+            devices=tuple(self.devices()),
+            check_ins={device_id: moment for device_id, moment in check_ins.items() if moment is not None},
+            deployments=tuple(reversed(self.deployments())),
+            artifacts=tuple(reversed(self.artifacts())),
+            now=rfc3339(self._clock()),
+        )
+
+    def _shown_deployment(self, deployment: Deployment) -> LabDeployment:
+        states = self._deployments.store.on_devices(deployment.id)
+        logs = {item.device_id: self._deployments.store.log(deployment.id, item.device_id) for item in states}
+        return LabDeployment(
+            id=deployment.id,
+            name=deployment.name,
+            artifact_name=deployment.artifact_name,
+            status=self._deployments.status(deployment),
+            devices={item.device_id: item.status for item in states},
+            logs={device_id: log for device_id, log in logs.items() if log is not None},
         )

@@ -20,6 +20,7 @@ class LabSettings:
         user: E-mail address of the one user of the management API.
         password: His password.
         db: SQLite file that keeps everything, the signing key included (mode 0600); None keeps it in memory.
+            The files of artifacts are in a directory beside it; without it in a temporary one.
         max_devices: Limit of accepted devices; None: unlimited.
         session_lifetime: Seconds that a login is good for.
         device_token_lifetime: Seconds that a device's token is good for.
@@ -28,7 +29,8 @@ class LabSettings:
         two_factor: The account has two-factor authentication: a login without `token2fa` (six digits, any) is refused.
         role: `preauthorize-only` answers 403 to every management call of deviceauth but the preauthorization.
         decommission_delay: Seconds between the deletion of a device and its removal; until then it is decommissioning.
-        request_size_limit: Bytes that a request body may have.
+        v2_next: Have the update check of API v2, as Enterprise and hosted Mender; without it devices fall back to v1.
+        request_size_limit: Bytes that a request body may have; an artifact's upload may have 10 GiB.
         faults: Injected from the start.
     """
 
@@ -43,6 +45,7 @@ class LabSettings:
     two_factor: bool = False
     role: Role = "full"
     decommission_delay: float = 0.0
+    v2_next: bool = False
     request_size_limit: int = 1024 * 1024
     faults: tuple[Fault, ...] = ()
 

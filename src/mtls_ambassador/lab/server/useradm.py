@@ -51,15 +51,23 @@ class Useradm:
         Raises:
             Refusal: 401.
         """
-        known = secrets.compare_digest(email.lower().encode(), self._user.email.encode())
-        if not secrets.compare_digest(password.encode(), self._switches.password.encode()) or not known:
-            raise Refusal(401, "unauthorized")
+        self._check_password(email, password)
         if self._settings.two_factor and not re.fullmatch(r"[0-9]{6}", code):
             raise Refusal(401, "2fa: token2fa is missing or wrong")
         token = self._issue(None, None if no_expiry else self._settings.session_lifetime)
         self._store.keep_newest_sessions(self._user.id, self._settings.sessions_per_user)
         self._store.set_login(self._user.id, rfc3339(self._clock()))
         return token
+
+    def check_viewer(self, email: str, password: str) -> None:
+        """Check who wants to look at the server's page; there is no session, hence no second factor.
+
+        Raises:
+            Refusal: 401; 403, the user's role does not let him see devices.
+        """
+        self._check_password(email, password)
+        if self._switches.role != "full":
+            raise Refusal(403, "unauthorized")
 
     def verify(self, authorization: str) -> UserToken:
         """The session or personal access token that the Authorization header of a management call holds.
@@ -121,6 +129,11 @@ class Useradm:
         """Change the password: all sessions and personal access tokens end."""
         self._switches.password = new
         self._store.delete_tokens(self._user.id)
+
+    def _check_password(self, email: str, password: str) -> None:
+        known = secrets.compare_digest(email.lower().encode(), self._user.email.encode())
+        if not secrets.compare_digest(password.encode(), self._switches.password.encode()) or not known:
+            raise Refusal(401, "unauthorized")
 
     def _issue(self, name: str | None, lifetime: float | None) -> str:
         now = self._clock()

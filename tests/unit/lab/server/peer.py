@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from mtls_ambassador.lab.server import LabServer
 
 AUTH_REQUESTS = "/api/devices/v1/authentication/auth_requests"
 ATTRIBUTES = "/api/devices/v1/inventory/device/attributes"
+ARTIFACTS = "/api/management/v1/deployments/artifacts"
+DEPLOYMENTS = "/api/management/v1/deployments/deployments"
 DEVAUTH = "/api/management/v2/devauth"
 USERADM = "/api/management/v1/useradm"
 USER, PASSWORD = "mtls@mender.io", "correct horse"
@@ -127,6 +130,11 @@ class Peer:
         assert found.status == 200, found.text
         return found.text
 
+    async def upload(self, content: bytes, **fields: object) -> Answer:
+        """Upload an artifact; `fields` as for `multipart`."""
+        boundary, body = multipart(content, fields)
+        return await self.call("POST", ARTIFACTS, body, Content_Type=f"multipart/form-data; boundary={boundary}")
+
     async def alive(self, token: str) -> bool:
         """Whether a device's token is good."""
         found = await self.call("PATCH", ATTRIBUTES, [], token=token)
@@ -138,3 +146,17 @@ def auth_request(id_data: str, name: str) -> bytes:
     """The body, with the newline at the end that the Go client signs along."""
     fields = {"id_data": id_data, "tenant_token": "", "pubkey": pem(key(name).public_key())}
     return json.dumps(fields).encode() + b"\n"
+
+
+def multipart(
+    artifact: bytes, fields: Mapping[str, object] | None = None, *, boundary: str = "3f9b"
+) -> tuple[str, bytes]:
+    """Boundary and body of an upload in the order of mender-cli: fields such as size and description, the artifact."""
+    parts = {"size": len(artifact), "description": "", **(fields or {})}
+    texts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in parts.items()
+    ]
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="artifact"; filename="a.mender"\r\n'
+    kind = "Content-Type: application/octet-stream\r\n\r\n"
+    return boundary, ("".join(texts) + head + kind).encode() + artifact + f"\r\n--{boundary}--\r\n".encode()

@@ -97,7 +97,8 @@ async def test_the_check_in_time_is_noted(peer: Peer, token: str, clock: Clock) 
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("GET", "/", 404, "not found"),
+        ("GET", "/none", 404, "not found"),
+        ("POST", "/", 405, "method not allowed"),
         ("GET", "/api/devices/v1/authentication/other", 404, "not found"),
         ("GET", "/api/devices/v1/authentication/auth_requests", 405, "method not allowed"),
         ("GET", "/api/management/v1/useradm/auth/login", 405, "method not allowed"),
@@ -113,8 +114,8 @@ async def test_unknown_routes_and_methods(peer: Peer, method: str, path: str, st
 
 
 async def test_request_ids_are_taken_or_made(peer: Peer) -> None:
-    given = await peer.call("GET", "/", X_MEN_RequestID="abc")
+    given = await peer.call("GET", "/none", X_MEN_RequestID="abc")
     assert (given.headers["x-men-requestid"], given.json["request_id"]) == ("abc", "abc")
-    made = [(await peer.call("GET", "/")).headers["x-men-requestid"] for _ in range(2)]
+    made = [(await peer.call("GET", "/none")).headers["x-men-requestid"] for _ in range(2)]
     assert len(set(made)) == 2
     assert len(made[0]) == 36

@@ -105,13 +105,13 @@ async def test_serves_tls(tmp_path: Path) -> None:
     async with LabServer(SETTINGS, tls=certificate) as lab, aiohttp.ClientSession() as http:
         assert lab.url == f"https://127.0.0.1:{lab.port}"
         async with http.get(f"https://localhost:{lab.port}/", ssl=trust) as found:
-            assert found.status == 404
+            assert found.status == 401
 
 
 async def test_listens_on_ipv6() -> None:
     async with LabServer(SETTINGS, host="::1") as lab, aiohttp.ClientSession() as http, http.get(lab.url) as found:
         assert lab.url.startswith("http://[::1]:")
-        assert found.status == 404
+        assert found.status == 401
 
 
 async def test_a_port_in_use_is_refused_and_nothing_stays_open() -> None:
