@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,17 +15,20 @@ from typing import Self
 from starlette.types import ASGIApp
 
 from mtls_ambassador.errors import Error
+from mtls_ambassador.lab.remote_session import RemoteSession
 from mtls_ambassador.lab.server.app import build_app
 from mtls_ambassador.lab.server.configuration_store import ConfigurationStore
 from mtls_ambassador.lab.server.database import Database
 from mtls_ambassador.lab.server.devauth import Devauth
 from mtls_ambassador.lab.server.devauth_store import DevauthStore
+from mtls_ambassador.lab.server.deviceconnect import Deviceconnect
 from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
 from mtls_ambassador.lab.server.gate import Gate
 from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
 from mtls_ambassador.lab.server.inventory_store import InventoryStore
 from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice
 from mtls_ambassador.lab.server.routes_devauth import devauth_routes
+from mtls_ambassador.lab.server.routes_deviceconnect import LARGEST_MESSAGE, SILENCE, deviceconnect_routes
 from mtls_ambassador.lab.server.routes_devices import deployments_routes, deviceconfig_routes
 from mtls_ambassador.lab.server.routes_inventory import inventory_routes
 from mtls_ambassador.lab.server.routes_useradm import useradm_routes
@@ -33,7 +36,7 @@ from mtls_ambassador.lab.server.settings import LabSettings, Role, Switches
 from mtls_ambassador.lab.server.tokens import Signer
 from mtls_ambassador.lab.server.useradm import Useradm
 from mtls_ambassador.lab.server.useradm_store import UseradmStore
-from mtls_ambassador.serving import HttpServer, tcp_listener
+from mtls_ambassador.serving import HttpServer, WebSockets, tcp_listener
 
 _CALLS_KEPT = 10_000
 
@@ -84,7 +87,8 @@ class LabServer:
             listener = tcp_listener(*self._address)
             stack.callback(listener.close)
             self.port: int = listener.getsockname()[1]
-            await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1))
+            websockets = WebSockets(LARGEST_MESSAGE, ping_every=SILENCE / 2, patience=SILENCE / 2)
+            await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1, websockets=websockets))
             self._stack = stack.pop_all()
         return self
 
@@ -132,6 +136,20 @@ class LabServer:
         """
         self._devauth.decommission(device_id)
 
+    def connected(self, device_id: str) -> bool:
+        """Whether a device holds its WebSocket open (mender-connect)."""
+        return self._deviceconnect.connected(device_id)
+
+    @asynccontextmanager
+    async def session(self, device_id: str) -> AsyncIterator[RemoteSession]:
+        """A session with a connected device, as a user of the web page has it; not yet opened.
+
+        Raises:
+            Refusal: 404, there is no such device, or it is not connected.
+        """
+        async with self._deviceconnect.session(device_id, "operator") as link:
+            yield RemoteSession(link)
+
     def revoke_user_sessions(self) -> None:
         """End all sessions of the user; personal access tokens stay."""
         self._useradm.revoke_sessions()
@@ -170,6 +188,7 @@ class LabServer:
             clock=self._clock,
         )
         self._useradm = Useradm(UseradmStore(database), self._settings, self._switches, signer, self._clock)
+        self._deviceconnect = Deviceconnect(self._devauth.device, self._clock)
         services = build_app(
             [
                 *devauth_routes(self._devauth),
@@ -177,6 +196,7 @@ class LabServer:
                 *inventory_routes(self._inventory),
                 *deployments_routes(),
                 *deviceconfig_routes(ConfigurationStore(database)),
+                *deviceconnect_routes(self._deviceconnect),
             ],
             request_size_limit=self._settings.request_size_limit,
         )
