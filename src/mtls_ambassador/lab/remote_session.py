@@ -110,7 +110,7 @@ class RemoteSession:
     async def start_shell(self, *, width: int = 80, height: int = 24) -> None:
         """Start a shell in a terminal of so many columns and rows; a device has one for each user by default."""
         await self._shell("new", terminal_width=width, terminal_height=height)
-        await self._shell_answer("new")
+        _check_status(await self._shell_answer("new"))
 
     async def type(self, text: bytes) -> None:
         """Type into the shell's terminal; a line ends with a newline."""
@@ -137,6 +137,7 @@ class RemoteSession:
     async def stop_shell(self) -> None:
         """End the shell."""
         await self._shell("stop")
+        # Whatever its status: the shell's end may be told first, as an error of reading its terminal.
         await self._shell_answer("stop")
 
     async def file_info(self, path: str) -> Mapping[str, Any]:
@@ -192,11 +193,11 @@ class RemoteSession:
     async def _shell(self, kind: str, body: bytes = b"", **properties: int) -> None:
         await self._link.send(Message(SHELL, kind, properties=properties, body=body))
 
-    async def _shell_answer(self, kind: str) -> None:
+    async def _shell_answer(self, kind: str) -> Message:
         while (message := await self._next(SHELL)).kind != kind:
             if message.kind == "shell":
                 self._output += message.body
-        _check_status(message)
+        return message
 
     async def _file(self, kind: str, body: bytes = b"", **properties: int) -> None:
         await self._link.send(Message(FILE_TRANSFER, kind, properties=properties, body=body))

@@ -107,6 +107,11 @@ async def test_a_failed_shell() -> None:
         await RemoteSession(Script(failed)).start_shell()
 
 
+async def test_a_stopped_shell_may_tell_of_its_terminals_end() -> None:
+    text = b"read /dev/ptmx: input/output error"  # as mender-connect 2.1 does, when it is quicker than its answer
+    await RemoteSession(Script(Message(SHELL, "stop", properties={"status": 2}, body=text))).stop_shell()
+
+
 async def test_download_acknowledges_every_ten_chunks_and_the_end() -> None:
     parts = [bytes([number]) * 10 for number in range(21)]
     link = Script(*(_chunk(10 * number, part) for number, part in enumerate(parts)), _chunk(210))

@@ -1,0 +1,135 @@
+"""The real mender-connect through the real edge: terminal, files both ways, and back by itself after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mtls_ambassador.lab.mender_client import MenderClient
+from mtls_ambassador.lab.messages import FILE_TRANSFER, MENDER_CLIENT, PORT_FORWARD, SHELL
+from mtls_ambassador.lab.remote_session import DeviceRefused, RemoteSession
+from mtls_ambassador.lab.server import LabServer, LabSettings
+from tests.certificates import CertificateAuthority
+from tests.connected_device import CONNECT
+from tests.e2e.mender_peer import seed_client
+from tests.edge_process import EdgeProcess
+from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
+
+pytestmark = pytest.mark.needs("mender", "mender-connect", "dbus-daemon", "unshare")
+
+_CONNECT = {"ShellCommand": "/bin/sh", "ShellArguments": [], "User": "root", "ReconnectIntervalSeconds": 1}
+_IDENTITY = {"mac": "52:54:00:12:34:56"}
+
+
+@dataclass
+class Scene:
+    lab: LabServer
+    environment: dict[str, str]
+    edge: EdgeProcess
+    client: MenderClient
+
+    @property
+    def device_id(self) -> str:
+        (device,) = self.lab.devices()
+        return device.id
+
+    def upgrades(self) -> int:
+        """How many WebSockets the device has opened so far."""
+        return sum((call.path, call.status) == (CONNECT, 101) for call in self.lab.calls())
+
+
+@asynccontextmanager
+async def _scene(directory: Path) -> AsyncIterator[Scene]:
+    """A device that is admitted and connected."""
+    ca = CertificateAuthority("My CA")
+    server = ca.server("my-server.com", san=["DNS:my-server.com"])
+    device = ca.device("device")
+    async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
+        environment = edge_environment(
+            directory, lab.url, write_settings_files(directory, ca, server), shutdown_grace="1s"
+        )
+        async with EdgeProcess(environment, directory=directory) as edge:
+            client = seed_client(
+                directory / "client",
+                port=edge.port,
+                trust=[directory / "ca.pem"],
+                certificate=device.pem,
+                key=device.key_pem,
+                identity=_IDENTITY,
+                connect=_CONNECT,
+            )
+            async with client:
+                try:
+                    await eventually(lambda: any(lab.connected(device.id) for device in lab.devices()), 40)
+                except AssertionError as error:
+                    raise AssertionError(f"{client.log_text()}\n{client.connect_log_text()}") from error
+                yield Scene(lab, environment, edge, client)
+
+
+async def _shell_answers(scene: Scene) -> None:
+    async with scene.lab.session(scene.device_id) as session:
+        assert await session.open() == {SHELL, FILE_TRANSFER, PORT_FORWARD, MENDER_CLIENT}
+        await session.start_shell(width=100, height=30)
+        await session.type(b"echo $((6*7))\n")
+        assert b"echo $((6*7))" in await session.output_until(b"\n42\r\n")
+        await session.type(b"stty size\n")
+        await session.output_until(b"30 100\r\n")
+        await session.stop_shell()
+        await session.close()
+
+
+async def _has(session: RemoteSession, path: str) -> bool:
+    try:
+        await session.file_info(path)
+    except DeviceRefused:
+        return False
+    return True
+
+
+async def test_terminal_and_files(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(1_000_001)
+    async with _scene(tmp_path) as scene:
+        await _shell_answers(scene)
+        async with scene.lab.session(scene.device_id) as session:
+            await session.open()
+            await session.upload("/tmp/there.bin", content, mode=0o640)
+            await session.close()
+        async with scene.lab.session(scene.device_id) as session:
+            await session.open()
+            for _ in range(500):  # it acknowledges the end before the file is in its place
+                if await _has(session, "/tmp/there.bin"):
+                    break
+                await asyncio.sleep(0.02)
+            info = await session.file_info("/tmp/there.bin")
+            assert (info["size"], info["mode"]) == (len(content), 0o640)
+            assert await session.download("/tmp/there.bin") == content
+            with pytest.raises(DeviceRefused, match="no such file"):
+                await session.download("/tmp/nowhere")
+            await session.close()
+        assert scene.upgrades() == 1
+
+
+async def test_it_comes_back_when_the_edge_was_away(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        port = scene.edge.port
+        assert await scene.edge.stop() == 0
+        await eventually(lambda: not scene.lab.connected(scene.device_id))
+        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}"}
+        async with EdgeProcess(again, directory=tmp_path):
+            await eventually(lambda: scene.lab.connected(scene.device_id), 60)
+            await _shell_answers(scene)
+
+
+@pytest.mark.slow
+async def test_it_stays_while_nobody_says_anything(tmp_path: Path) -> None:
+    """Longer than the minute after which either end gives up a silent connection: their pings pass."""
+    async with _scene(tmp_path) as scene:
+        await asyncio.sleep(70)
+        await _shell_answers(scene)
+        assert scene.upgrades() == 1
