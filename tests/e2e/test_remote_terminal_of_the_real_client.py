@@ -77,7 +77,7 @@ async def _shell_answers(scene: Scene) -> None:
         assert await session.open() == {SHELL, FILE_TRANSFER, PORT_FORWARD, MENDER_CLIENT}
         await session.start_shell(width=100, height=30)
         await session.type(b"echo $((6*7))\n")
-        assert b"echo $((6*7))" in await session.output_until(b"\n42\r\n")
+        assert b"echo $((6*7))" in await session.output_until(b"42\r\n")
         await session.type(b"stty size\n")
         await session.output_until(b"30 100\r\n")
         await session.stop_shell()
