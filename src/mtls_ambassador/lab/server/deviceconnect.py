@@ -12,6 +12,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from starlette.websockets import WebSocketDisconnect
+
 from mtls_ambassador.lab.messages import MENDER_CLIENT, SHELL, Message, decode, encode
 from mtls_ambassador.lab.remote_session import SessionEnded
 from mtls_ambassador.lab.server.records import Device, rfc3339
@@ -104,7 +106,7 @@ class DeviceSocket:
             raise SessionEnded("the device is not connected any more")
         try:
             await self.deliver(encode(message))
-        except (OSError, RuntimeError) as error:  # what Starlette and uvicorn say to a send after the end
+        except (WebSocketDisconnect, RuntimeError) as error:  # what Starlette and uvicorn say to a send after the end
             raise SessionEnded("the device is not connected any more") from error
 
     def take(self, frame: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mtls_ambassador.lab.messages import FILE_TRANSFER, MessageError, decode, encode
 from mtls_ambassador.lab.remote_session import DeviceRefused, RemoteSession, SessionEnded
@@ -165,7 +165,7 @@ async def _relay(socket: WebSocket, session: UserSession) -> None:
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    with contextlib.suppress(OSError, RuntimeError):  # it is closed already
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
         await socket.close(code, reason)
 
 

@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 import aiohttp
 import msgpack
 import pytest
+from starlette.websockets import WebSocketDisconnect
 
 from mtls_ambassador.lab.messages import CONTROL, FILE_TRANSFER, MENDER_CLIENT, SHELL, Message, encode
 from mtls_ambassador.lab.remote_session import DeviceRefused, RemoteSession, SessionEnded, WebSocketLink
-from mtls_ambassador.lab.server import Refusal
+from mtls_ambassador.lab.server import Refusal, deviceconnect, parse_fault
+from mtls_ambassador.lab.server.deviceconnect import DeviceSocket
 from tests.connected_device import CONNECT, connected_device
 from tests.unit.lab.server.conftest import Clock, Start
 from tests.unit.lab.server.peer import Peer
@@ -97,8 +99,6 @@ async def test_upgrades_that_are_refused(peer: Peer) -> None:
 
 
 async def test_an_injected_fault_meets_an_upgrade(start: Start) -> None:
-    from mtls_ambassador.lab.server import parse_fault  # noqa: PLC0415
-
     async with start(faults=(parse_fault(f"status=503,path={CONNECT}"),)) as peer:
         token = await peer.accepted(MAC)
         assert await _refused(peer, CONNECT, token) == (503, "service unavailable")
@@ -234,6 +234,15 @@ async def test_the_end_of_a_device_ends_its_sessions(peer: Peer) -> None:
                 pass
 
 
+@pytest.mark.parametrize("error", [WebSocketDisconnect(1006), RuntimeError("after sending 'websocket.close'")])
+async def test_a_device_that_is_gone_before_the_server_knows(error: Exception) -> None:
+    async def deliver(_frame: bytes) -> None:
+        raise error
+
+    with pytest.raises(SessionEnded):
+        await DeviceSocket(deliver).send(Message(CONTROL, "ping"))
+
+
 async def test_the_newest_of_two_connections_counts(peer: Peer) -> None:
     token = await peer.accepted(MAC)
     async with connected_device(peer.lab.url, token) as old:
@@ -260,6 +269,16 @@ async def test_frames_that_end_a_devices_websocket(peer: Peer, frame: bytes, cod
         end = await socket.receive()
         assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, code)
     await eventually(lambda: not peer.lab.connected(_id(peer)))
+
+
+async def test_a_frame_that_ends_a_users_websocket(peer: Peer) -> None:
+    token = await peer.accepted(MAC)
+    async with connected_device(peer.lab.url, token) as device, _user(peer, _id(peer)) as socket:
+        await socket.send_bytes(b"\xc1")
+        end = await socket.receive()
+        assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1011)
+        assert device.seen == []
+        assert peer.lab.connected(_id(peer))
 
 
 async def test_a_message_for_nobody_is_dropped(peer: Peer) -> None:
@@ -302,8 +321,6 @@ async def test_the_end_of_the_server_closes_websockets(start: Start) -> None:
 
 
 async def test_what_nobody_reads_ends_the_session(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtls_ambassador.lab.server import deviceconnect  # noqa: PLC0415
-
     monkeypatch.setattr(deviceconnect, "_MOST_WAITING", 10)
     token = await peer.accepted(MAC)
     async with connected_device(peer.lab.url, token) as device, peer.lab.session(_id(peer)) as session:
