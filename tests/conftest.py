@@ -9,9 +9,11 @@ import pytest
 
 # Program, and the Debian package that has it.
 _PACKAGES = {
+    "dbus-daemon": "dbus",
     "mender": "mender-client",
     "mender-artifact": "mender-artifact",
     "mender-cli": "mender-cli",
+    "mender-connect": "mender-connect",
     "openssl": "openssl",
     "setpriv": "util-linux",
     "unshare": "util-linux",
@@ -20,7 +22,12 @@ _PACKAGES = {
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose real peer is not installed, naming the line that installs it; in CI that is a failure."""
+    """Skip a test whose real peer is not installed, naming the line that installs it; in CI that is a failure.
+
+    Skip what is slow, but in CI and where it is asked for.
+    """
+    if item.get_closest_marker("slow") and not os.environ.get("CI") and "slow" not in item.config.option.markexpr:
+        pytest.skip("slow: pytest -m slow")
     for marker in item.iter_markers("needs"):
         for program in marker.args:
             if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:

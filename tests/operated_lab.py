@@ -120,6 +120,9 @@ class OperatedLab(LabServer):
         served = super()._assemble(database)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":  # a WebSocket has no body to wait for
+                await served(scope, receive, send)
+                return
             body = await _read(receive)
             request = SeenRequest(scope["method"], scope["path"], tuple(scope["headers"]), body)
             self.seen.append(request)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +48,30 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
+class _UpgradingProtocol(HttpToolsProtocol):
+    """HTTP/1.1 of which a connection may become a WebSocket, without a sub-protocol."""
+
+    def handle_websocket_upgrade(self) -> None:
+        # Mender's only one, protomsg/msgpack, is no token (RFC 6455 section 4.1): it would be refused.
+        self.scope["headers"] = [pair for pair in self.headers if pair[0] != b"sec-websocket-protocol"]
+        super().handle_websocket_upgrade()
+
+
+@dataclass(frozen=True)
+class WebSockets:
+    """How WebSockets are served.
+
+    Attributes:
+        largest_message: Bytes that a peer may send in one message; more closes the WebSocket.
+        ping_every: Seconds between two pings to a peer.
+        patience: Seconds to wait for the answer to a ping; then the WebSocket is closed.
+    """
+
+    largest_message: int
+    ping_every: float
+    patience: float
+
+
 class HttpServer:
     """An ASGI application on one listening socket, for the time of an `async with`.
 
@@ -57,6 +82,8 @@ class HttpServer:
         grace: Seconds that requests in progress get when the block is left.
         public: Whether strangers may reach it: then connections are few, and do not stay when they have nothing to say,
             so that they cannot use up the process's file descriptors.
+        websockets: How to serve WebSockets, where `public` is false; None: an upgrade is not heard (RFC 9110 section
+            7.8).
     """
 
     def __init__(
@@ -67,12 +94,13 @@ class HttpServer:
         tls: tuple[Path, Path] | None = None,
         grace: float = 5.0,
         public: bool = False,
+        websockets: WebSockets | None = None,
     ) -> None:
         self._listener = listener
         config = uvicorn.Config(
             app,
             loop="none",
-            http=_BoundedProtocol if public else HttpToolsProtocol,
+            http=_BoundedProtocol if public else _UpgradingProtocol if websockets else HttpToolsProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -81,7 +109,8 @@ class HttpServer:
             proxy_headers=False,
             # For Envoy longer than it keeps an idle upstream connection, so that Envoy closes first.
             timeout_keep_alive=5 if public else 75,
-            ws="none",
+            ws="websockets-sansio" if websockets else "none",
+            **(_websocket_options(websockets) if websockets else {}),
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
             timeout_graceful_shutdown=max(1, round(grace)),
@@ -130,6 +159,15 @@ def has_ipv6() -> bool:
 def any_address() -> str:
     """The address that stands for all of this machine's: IPv6 and IPv4 where it has both."""
     return "::" if has_ipv6() else "0.0.0.0"  # noqa: S104 - whoever asks has left the address out
+
+
+def _websocket_options(how: WebSockets) -> dict[str, Any]:
+    return {
+        "ws_max_size": how.largest_message,
+        "ws_ping_interval": how.ping_every,
+        "ws_ping_timeout": how.patience,
+        "ws_per_message_deflate": False,
+    }
 
 
 def unix_listener(path: Path) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ def seed_client(
     key: bytes,
     identity: Mapping[str, str],
     tenant_token: str = "4324h23kj4h23kj4h",
+    connect: Mapping[str, Any] | None = None,
 ) -> MenderClient:
     """The client with the document's `mender.conf`: only `HttpsClient`, so that its key signs auth requests too.
 
@@ -36,6 +38,7 @@ def seed_client(
         key: PEM of its private key.
         identity: What the identity script prints.
         tenant_token: As in the document.
+        connect: mender-connect.conf; None leaves mender-connect out.
     """
     reason = obstacle()
     if reason is not None:
@@ -56,4 +59,5 @@ def seed_client(
         hosts={"my-server.com": "127.0.0.1"},
         trust=trust,
         files={CERTIFICATE: certificate, KEY: key},
+        connect=connect,
     )

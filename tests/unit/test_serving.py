@@ -14,11 +14,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from mtls_ambassador import serving
 from mtls_ambassador.errors import Error
-from mtls_ambassador.serving import HttpServer, tcp_listener, unix_listener
+from mtls_ambassador.serving import HttpServer, WebSockets, tcp_listener, unix_listener
 from tests.certificates import CertificateAuthority
 
 
@@ -66,6 +67,38 @@ async def test_it_is_served_with_tls(tmp_path: Path) -> None:
         client.get(f"https://127.0.0.1:{port}/", ssl=context) as answer,
     ):
         assert await answer.text() == "hello"
+
+
+async def _echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
+
+
+async def test_websockets_are_served_where_they_are_wanted() -> None:
+    app = Starlette(routes=[WebSocketRoute("/", _echo)])
+    listener = tcp_listener("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    how = WebSockets(largest_message=1000, ping_every=0.1, patience=0.1)
+    async with HttpServer(app, listener, websockets=how), aiohttp.ClientSession() as client:
+        # Not a token (RFC 6455 section 4.1), but what Mender calls its sub-protocol.
+        async with client.ws_connect(f"http://127.0.0.1:{port}/", protocols=("protomsg/msgpack",)) as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "hello"
+            await socket.send_str("x" * 1001)
+            assert (await socket.receive()).data == 1009
+        async with client.ws_connect(f"http://127.0.0.1:{port}/", autoping=False) as socket:
+            assert (await socket.receive()).type is aiohttp.WSMsgType.PING
+            assert (await socket.receive()).data == 1011  # its ping was not answered
+
+
+async def test_websockets_are_not_served_elsewhere() -> None:
+    listener = tcp_listener("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    async with HttpServer(APP, listener), aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await client.ws_connect(f"http://127.0.0.1:{port}/")
+        assert caught.value.status == 200
 
 
 async def test_strangers_get_few_connections_and_they_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mtls_ambassador.errors import Error
+from mtls_ambassador.lab import mender_connect
 
 # Nothing of the caller's environment: a proxy or SSL_CERT_FILE there would change what the client does.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -82,6 +83,8 @@ class MenderClient:
         files: More files by absolute path, such as `/data/mender/mender-cert.pem`; only root can read them there.
         device_type: What the device says it is.
         artifact_name: What it says it runs, until it has installed an update.
+        connect: `/etc/mender/mender-connect.conf`; if given, mender-connect runs beside the client, with a D-Bus of
+            their own.
     """
 
     def __init__(
@@ -96,9 +99,11 @@ class MenderClient:
         files: Mapping[str, bytes] | None = None,
         device_type: str = "lab",
         artifact_name: str = "release-1",
+        connect: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.log_path = self.directory / "mender.log"
+        self.connect_log_path = self.directory / "mender-connect.log"
         self._layer = self.directory / "files"
         self._trust = tuple(trust)
         names = {"localhost": "127.0.0.1", **(hosts or {})}
@@ -112,6 +117,13 @@ class MenderClient:
             _HOSTS: ("".join(f"{address}\t{name}\n" for name, address in names.items()).encode(), 0o644),
             **{Path(path): (content, 0o600) for path, content in (files or {}).items()},
         }
+        self._connects = connect is not None
+        if connect is not None:
+            self._files |= {
+                _STATE / "mender.conf": (json.dumps(_FALLBACK | {"DBus": {"Enabled": True}}).encode(), 0o600),
+                mender_connect.CONFIGURATION: (json.dumps(connect, indent=2).encode(), 0o600),
+                mender_connect.BUS_CONFIGURATION: (mender_connect.bus_configuration(), 0o644),
+            }
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -128,6 +140,10 @@ class MenderClient:
         """What the client has logged so far, over all its runs; empty before the first."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def connect_log_text(self) -> str:
+        """The same of mender-connect."""
+        return self.connect_log_path.read_text(errors="replace") if self.connect_log_path.exists() else ""
+
     async def __aenter__(self) -> Self:
         """Write the files and start the client; when it returns, the client runs, but need not have connected.
 
@@ -137,6 +153,8 @@ class MenderClient:
         program = find_mender()
         if program is None:
             raise MenderClientError("the Mender client is not installed", "Install it: apt-get install mender-client.")
+        if self._connects and (line := mender_connect.missing(_ENVIRONMENT["PATH"])):
+            raise MenderClientError("mender-connect or the D-Bus it needs is not installed", f"Install it: {line}.")
         before = len(self.log_text())
         try:
             script, log = self._prepare(program)
@@ -150,7 +168,7 @@ class MenderClient:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=_ENVIRONMENT,
+                env=_ENVIRONMENT | (mender_connect.environment() if self._connects else {}),
             )
         except OSError as error:
             raise MenderClientError(f"cannot start the Mender client: {error}") from error
@@ -201,6 +219,7 @@ class MenderClient:
         lines = [
             "exec 3>&1 1>&2  # held open by every process to come: its end tells that all of them are gone",
             *(shlex.join(command) for command in _mounts(Path("/"), self._layer, root, own)),
+            *(mender_connect.commands(root, self.connect_log_path) if self._connects else ()),
             "echo ready >&3",
             shlex.join(["exec", "chroot", str(root), str(program), "--no-syslog", "daemon"]),
         ]

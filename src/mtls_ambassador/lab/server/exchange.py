@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from mtls_ambassador.lab.server.godecode import DecodeError, Json, decode
@@ -36,7 +36,7 @@ def jwt(token: str) -> Response:
     return Response(token, headers={"Content-Type": "application/jwt"})
 
 
-def error(request: Request, status: int, text: str) -> Response:
+def error(request: HTTPConnection, status: int, text: str) -> Response:
     """An error answer; it carries the id of the request."""
     return Response(error_body(text, str(request.state.request_id)), status, {"Content-Type": _JSON})
 

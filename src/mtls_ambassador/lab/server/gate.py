@@ -24,6 +24,7 @@ from mtls_ambassador.lab.server.settings import Switches
 from mtls_ambassador.lab.server.useradm import Useradm
 
 _REQUEST_ID = "X-MEN-RequestID"
+_BEGINS = {"http.response.start", "websocket.http.response.start", "websocket.accept"}
 # authentication needs no token, a download link is signed by itself
 _DEVICE_CALL = re.compile(r"/api/devices/v[0-9.]+/(?!authentication/|deployments/download(/|$))")
 _USER_CALL = re.compile(r"/api/management/v[0-9.]+/(?!useradm/(auth|oauth2|oidc)/(?!logout$))")
@@ -60,20 +61,21 @@ class Gate:
         self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
+        """Serve one request, or one WebSocket: that begins as a request, and may be refused as one."""
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         request_id = headers.get(_REQUEST_ID) or str(uuid.uuid4())
-        method, path = scope["method"], scope["path"]
+        method, path = scope.get("method", "GET"), scope["path"]
         scope["state"] = {"request_id": request_id}
 
         async def answered(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINS:
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[_REQUEST_ID] = request_id
                 query = scope["query_string"].decode("latin-1")
-                self._record(LabCall(method, f"{path}?{query}" if query else path, message["status"]))
+                self._record(LabCall(method, f"{path}?{query}" if query else path, message.get("status", 101)))
             await send(message)
 
         effect = self._fault(method, path)
@@ -92,7 +94,7 @@ class Gate:
 
     def _check(self, scope: Scope, authorization: str) -> None:
         """Verify the token where the path needs one."""
-        method, path = scope["method"], scope["path"]
+        method, path = scope.get("method", "GET"), scope["path"]
         if _DEVICE_CALL.match(path):
             scope["state"]["device_id"] = self._devauth.verify(authorization)
         elif _USER_CALL.match(path):

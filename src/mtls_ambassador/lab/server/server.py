@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from typing import Self
 from starlette.types import ASGIApp
 
 from mtls_ambassador.errors import Error
+from mtls_ambassador.lab.remote_session import RemoteSession
 from mtls_ambassador.lab.server.app import build_app
 from mtls_ambassador.lab.server.artifact_store import ArtifactStore, artifact_directory
 from mtls_ambassador.lab.server.artifacts import Artifacts, link_key
@@ -25,6 +26,7 @@ from mtls_ambassador.lab.server.deployment_store import DeploymentStore
 from mtls_ambassador.lab.server.deployments import Deployments
 from mtls_ambassador.lab.server.devauth import Devauth
 from mtls_ambassador.lab.server.devauth_store import DevauthStore
+from mtls_ambassador.lab.server.deviceconnect import Deviceconnect
 from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
 from mtls_ambassador.lab.server.gate import Gate
 from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
@@ -35,6 +37,7 @@ from mtls_ambassador.lab.server.routes_artifacts import artifacts_routes
 from mtls_ambassador.lab.server.routes_deployments import deployments_routes
 from mtls_ambassador.lab.server.routes_devauth import devauth_routes
 from mtls_ambassador.lab.server.routes_device_deployments import device_deployments_routes
+from mtls_ambassador.lab.server.routes_deviceconnect import LARGEST_MESSAGE, SILENCE, deviceconnect_routes
 from mtls_ambassador.lab.server.routes_devices import deviceconfig_routes
 from mtls_ambassador.lab.server.routes_inventory import inventory_routes
 from mtls_ambassador.lab.server.routes_page import page_routes
@@ -44,7 +47,7 @@ from mtls_ambassador.lab.server.settings import LabSettings, Role, Switches
 from mtls_ambassador.lab.server.tokens import Signer
 from mtls_ambassador.lab.server.useradm import Useradm
 from mtls_ambassador.lab.server.useradm_store import UseradmStore
-from mtls_ambassador.serving import HttpServer, tcp_listener
+from mtls_ambassador.serving import HttpServer, WebSockets, tcp_listener
 
 _CALLS_KEPT = 10_000
 
@@ -96,7 +99,8 @@ class LabServer:
             listener = tcp_listener(*self._address)
             stack.callback(listener.close)
             self.port: int = listener.getsockname()[1]
-            await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1))
+            websockets = WebSockets(LARGEST_MESSAGE, ping_every=SILENCE / 2, patience=SILENCE / 2)
+            await stack.enter_async_context(HttpServer(app, listener, tls=self._tls, grace=1, websockets=websockets))
             self._stack = stack.pop_all()
         return self
 
@@ -173,6 +177,20 @@ class LabServer:
             for item in self._artifacts.store.artifacts()
         ]
 
+    def connected(self, device_id: str) -> bool:
+        """Whether a device holds its WebSocket open (mender-connect)."""
+        return self._deviceconnect.connected(device_id)
+
+    @asynccontextmanager
+    async def session(self, device_id: str) -> AsyncIterator[RemoteSession]:
+        """A session with a connected device, as a user of the web page has it; not yet opened.
+
+        Raises:
+            Refusal: 404, there is no such device, or it is not connected.
+        """
+        async with self._deviceconnect.session(device_id, "operator") as link:
+            yield RemoteSession(link)
+
     def revoke_user_sessions(self) -> None:
         """End all sessions of the user; personal access tokens stay."""
         self._useradm.revoke_sessions()
@@ -224,6 +242,7 @@ class LabServer:
             accepted=lambda: [device.id for device in self._devauth.store.devices([ACCEPTED])],
             clock=self._clock,
         )
+        self._deviceconnect = Deviceconnect(self._devauth.device, self._clock)
         services = build_app(
             [
                 *devauth_routes(self._devauth),
@@ -234,6 +253,7 @@ class LabServer:
                 *device_deployments_routes(self._deployments, v2_next=self._settings.v2_next),
                 *deviceconfig_routes(ConfigurationStore(database)),
                 *page_routes(self._useradm, self._overview),
+                *deviceconnect_routes(self._deviceconnect),
             ],
             request_size_limit=self._settings.request_size_limit,
         )

@@ -32,7 +32,7 @@ CALLS: list[tuple[str, str, Any, int]] = [
     ("PUT", f"{DEPLOYMENTS}/next", {}, 405),
     ("PUT", f"{DEPLOYMENTS}/some-id/status", {"status": "success"}, 404),
     ("GET", "/api/devices/v2/deployments/device/deployments/some-id/update_control_map", None, 404),
-    ("GET", "/api/devices/v1/deviceconnect/connect", None, 404),
+    ("GET", "/api/devices/v1/deviceconnect/connect", None, 400),
     ("GET", CONFIGURATION, None, 404),
     ("PUT", CONFIGURATION, {"timezone": "UTC"}, 204),
     ("PUT", CONFIGURATION, {"timezone": 1}, 400),
