@@ -14,6 +14,7 @@ _PACKAGES = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "curl": "curl",
+    "systemd-analyze": "systemd",
 }
 
 

@@ -12,7 +12,6 @@ from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.refusals import RefusalReason
 
-
 BUFFER = 128 * 1024
 """Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.
 

@@ -15,7 +15,6 @@ from mtls_ambassador.edge import machine
 from mtls_ambassador.edge.machine import ReservedPort, capacity, has_ipv6, processors, raise_file_limit
 from mtls_ambassador.errors import Error
 
-
 ALL_FULL = 256 * 2**20 + 9750 * 288 * 1024
 """What 9750 devices take that all download slowly."""
 
