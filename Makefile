@@ -40,16 +40,20 @@ unit: $(VENV)/.installed ## Only the fast tests: offline, no processes
 e2e: $(VENV)/.installed ## Only the tests with the real Mender client, openssl and so on
 	$(BIN)/pytest tests/e2e $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/.installed ## The edge beside nginx, HAProxy and a bare Envoy (ARGS='--quick' or '--json FILE')
+	$(BIN)/python -m bench $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.installed ## Format check, ruff, mypy strict
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 
 .PHONY: format
 format: $(VENV)/.installed ## Let ruff format and mend what it can
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Write the generated reference pages anew (a test fails when they are stale)

@@ -18,6 +18,7 @@ _PACKAGES = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "curl": "curl",
+    "systemd-analyze": "systemd",
 }
 
 

@@ -104,16 +104,24 @@ def _default(value: object) -> str:
 def _commands(found: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     yield path
     if isinstance(found, click.Group):
-        for name, inner in found.commands.items():
+        for name, inner in _inner(found):
             if not inner.hidden:
                 yield from _commands(inner, (*path, name))
+
+
+def _inner(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        inner = group.get_command(context, name)
+        assert inner is not None
+        yield name, inner
 
 
 def _help(path: tuple[str, ...]) -> str:
     context = click.Context(command, info_name=path[0], terminal_width=110, help_option_names=["-h", "--help"])
     for name in path[1:]:
         assert isinstance(context.command, click.Group)
-        context = click.Context(context.command.commands[name], info_name=name, parent=context)
+        context = click.Context(dict(_inner(context.command))[name], info_name=name, parent=context)
     return "\n".join(line.rstrip() for line in context.get_help().splitlines())
 
 

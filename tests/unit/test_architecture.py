@@ -41,6 +41,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
     "cli/pki": "arguments in tests/unit/cli/test_main.py, what it does in tests/unit/pki",
     "cli/serve": "tests/unit/cli/test_main.py",
+    "config/formats": "tests/unit/config/test_sources.py: what a file says and what is wrong with it",
     "edge/errors": "a class without code",
     "edge/process": "a process by nature: tests/integration/test_envoy_lives_and_dies_with_the_control_plane.py",
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",

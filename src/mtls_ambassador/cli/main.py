@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -10,9 +11,6 @@ import traceback
 import click
 
 from mtls_ambassador import __version__
-from mtls_ambassador.cli.demo import demo
-from mtls_ambassador.cli.lab import lab
-from mtls_ambassador.cli.pki import pki
 from mtls_ambassador.cli.serve import run_edge, serve, settings_options
 from mtls_ambassador.errors import Error
 
@@ -22,7 +20,25 @@ WRONG_USAGE = 2
 """A command line or configuration that cannot be used: trying again without changing it is of no use."""
 
 
+class _Commands(click.Group):
+    """Imports the modules of some commands only when one of these is asked for.
+
+    The edge needs none of them, and what an import takes in memory a process keeps.
+    """
+
+    _LATER = ("demo", "lab", "pki")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._LATER})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._LATER and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(f"mtls_ambassador.cli.{cmd_name}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -58,9 +74,6 @@ def show_help(context: click.Context, names: tuple[str, ...]) -> None:
 
 command.add_command(click.Command("h", callback=show_help.callback, params=show_help.params, hidden=True))
 command.add_command(serve)
-command.add_command(demo)
-command.add_command(pki)
-command.add_command(lab)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,22 +6,17 @@ The shell around the pure model: it reads the files, remembers where each value 
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import re
 import stat
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hcl2
-import lark
-import yaml
 from pydantic import ValidationError
 
 from mtls_ambassador.config.errors import ConfigurationError, Problem
+from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 
 ENVIRONMENT_PREFIX = "MTLS_"
@@ -137,7 +132,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Given],
 
 
 def _from_file(path: Path) -> dict[str, Given]:
-    parse = _PARSERS.get(path.suffix.lower())
+    parse = PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigurationError(
             (Problem(str(path), "has no known extension", "Name it .yaml, .yml, .toml, .json or .hcl."),)
@@ -150,7 +145,7 @@ def _from_file(path: Path) -> dict[str, Given]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError((Problem(str(path), "is not UTF-8 text", "Save it as UTF-8."),)) from error
-    except _SyntaxError as fault:
+    except FileSyntaxError as fault:
         raise ConfigurationError(
             (Problem(str(path), f"is not valid {path.suffix[1:].upper()}: {fault}", "Mend the syntax there."),)
         ) from fault
@@ -262,76 +257,3 @@ def _shown(key: str, value: object) -> str:
     if key == "mender_backend" and "@" in text:
         return repr(f"...@{text.rpartition('@')[2]}")
     return repr(value)
-
-
-class _SyntaxError(Exception):
-    """A file that does not parse. Holds the place, never the text there, which might be a secret."""
-
-
-def _parse_yaml(text: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
-        remark = _yaml_remark(error)
-        lines = text.splitlines()
-        if mark is not None and mark.line < len(lines) and "[" in lines[mark.line]:
-            remark = 'an address that begins with [ must be in quotes: "[::]:8080"'
-        raise _SyntaxError(f"{place}: {remark}") from None
-    except yaml.YAMLError:
-        raise _SyntaxError("it holds characters that YAML does not allow") from None
-
-
-_YAML_REMARKS = (
-    ("found undefined alias", "a value that begins with * must be in quotes"),
-    ("found undefined tag handle", "a value that begins with ! must be in quotes"),
-    ("found duplicate tag handle", "this tag handle was declared above"),
-    ("could not determine a constructor", "a value that begins with ! must be in quotes"),
-    ("found unknown escape character", "unknown escape; in single quotes \\ needs none"),
-    ("found character", "no value begins with this character; write text in quotes, indent with spaces"),
-)
-
-
-def _yaml_remark(error: yaml.MarkedYAMLError) -> str:
-    """What the YAML parser says, unless it quotes what stands in the file."""
-    problem = error.problem or "it does not parse"
-    for beginning, remark in _YAML_REMARKS:
-        if problem.startswith(beginning):
-            return remark
-    # The grammar's errors quote names of tokens, the others may quote content.
-    quotes = not isinstance(error, yaml.parser.ParserError) and re.search(r"['\"]", problem)
-    return "it does not parse" if quotes else problem.partition("\n")[0]
-
-
-def _parse_toml(text: str) -> object:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _SyntaxError(str(error)) from None
-
-
-def _parse_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _SyntaxError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-
-
-def _parse_hcl(text: str) -> object:
-    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True, preserve_heredocs=False)
-    try:
-        return hcl2.loads(text, serialization_options=options)
-    except lark.exceptions.UnexpectedInput as error:
-        raise _SyntaxError(f"line {error.line}, column {error.column}") from None
-    except lark.exceptions.LarkError:
-        raise _SyntaxError("it does not parse") from None
-
-
-_PARSERS: Mapping[str, Callable[[str], object]] = {
-    ".yaml": _parse_yaml,
-    ".yml": _parse_yaml,
-    ".toml": _parse_toml,
-    ".json": _parse_json,
-    ".hcl": _parse_hcl,
-}

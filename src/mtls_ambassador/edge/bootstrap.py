@@ -11,6 +11,9 @@ from mtls_ambassador.edge.plan import EdgePlan
 
 Json = dict[str, Any]
 
+_STATISTICS: list[Json] = [{"exact": "http.edge.downstream_cx_active"}, {"suffix": ".downstream_global_cx_overflow"}]
+"""All that `edge.admin` asks for."""
+
 
 def render_bootstrap(plan: EdgePlan) -> Json:
     """The whole bootstrap as JSON data.
@@ -25,6 +28,8 @@ def render_bootstrap(plan: EdgePlan) -> Json:
             "address": {"pipe": {"path": str(plan.paths.envoy_admin), "mode": 0o600}},
         },
         "overload_manager": _overload_manager(plan),
+        # Every request pays for the other hundreds, above all for histograms.
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _STATISTICS}}},
         "static_resources": {
             "listeners": [edge_listener(plan), egress_listener(plan)],
             "clusters": [mender_cluster(plan), admission_cluster(plan)],

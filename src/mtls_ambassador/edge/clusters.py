@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtls_ambassador.edge.plan import EdgePlan
+from mtls_ambassador.edge.plan import BUFFER, EdgePlan
 
 Json = dict[str, Any]
 
@@ -19,7 +19,7 @@ def mender_cluster(plan: EdgePlan) -> Json:
     cluster: Json = {
         "name": MENDER,
         "connect_timeout": "10s",
-        "per_connection_buffer_limit_bytes": 32768,
+        "per_connection_buffer_limit_bytes": BUFFER,
         # Without this, a resolver that never answers keeps the listeners closed for more than a minute.
         "wait_for_warm_on_init": False,
         # Fleets are larger than Envoy's default of 1024; the limit that counts is on the device side.

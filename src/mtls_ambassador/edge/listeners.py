@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from mtls_ambassador.edge import access_log, secrets
-from mtls_ambassador.edge.plan import EdgePlan
+from mtls_ambassador.edge.plan import BUFFER, EdgePlan
 from mtls_ambassador.edge.routes import edge_routes, egress_routes
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import FAILURE_HEADER, LARGEST_AUTH_BODY
@@ -66,7 +66,7 @@ def edge_listener(plan: EdgePlan) -> Json:
         "name": "edge",
         "address": {"socket_address": address},
         "traffic_direction": "INBOUND",  # so that draining leaves the egress listener open
-        "per_connection_buffer_limit_bytes": 32768,
+        "per_connection_buffer_limit_bytes": BUFFER,
         "access_log": [access_log.handshake_failures()],
         "filter_chains": [
             {
@@ -261,7 +261,11 @@ def _rbac_action(name: str, action: str) -> Json:
 def _router() -> Json:
     return {
         "name": "envoy.filters.http.router",
-        "typed_config": {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True},
+        "typed_config": {
+            "@type": f"{_HTTP}.router.v3.Router",
+            "suppress_envoy_headers": True,
+            "dynamic_stats": False,  # counters by status and host, which nobody reads and every request pays for
+        },
     }
 
 
@@ -281,8 +285,8 @@ def _refused_certificate_reply() -> Json:
     }
 
 
-def _local_reply(operator: str, status: int, text: str) -> Json:
-    return {"filter": _status_filter(operator, status), "body_format_override": _error_body(text)}
+def _local_reply(operator: Literal["EQ", "GE"], status: int, text: str) -> Json:
+    return {"filter": access_log.status_filter(operator, status), "body_format_override": _error_body(text)}
 
 
 def _error_body(text: str) -> Json:
@@ -295,7 +299,7 @@ def _error_body(text: str) -> Json:
 def _mark_egress_failure() -> Json:
     """Tell the control plane an answer of Envoy's own from one of Mender's."""
     return {
-        "filter": _status_filter("GE", 400),
+        "filter": access_log.status_filter("GE", 400),
         "headers_to_add": [
             {
                 "header": {
@@ -305,15 +309,4 @@ def _mark_egress_failure() -> Json:
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         ],
-    }
-
-
-def _status_filter(operator: str, status: int) -> Json:
-    return {
-        "status_code_filter": {
-            "comparison": {
-                "op": operator,
-                "value": {"default_value": status, "runtime_key": f"mtls.local_reply_{operator.lower()}_{status}"},
-            }
-        }
     }

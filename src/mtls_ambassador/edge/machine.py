@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from mtls_ambassador.config.values import ListenAddress
-from mtls_ambassador.edge.plan import Capacity
+from mtls_ambassador.edge.plan import BUFFER, Capacity
 from mtls_ambassador.serving import any_address, tcp_listener
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -22,17 +22,20 @@ def raise_file_limit() -> int:
 
 
 def capacity(open_files: int) -> Capacity:
-    """How many devices fit: each connection may need one descriptor here and one upstream, and about 60 kB.
+    """How many devices fit, and how much memory they may take.
+
+    A connection may need one descriptor here and one upstream. Idle it takes about 30 kB; while it downloads more
+    slowly than Mender sends, two full buffers. What all of them could take together may be more than there is: then
+    Envoy turns connections away before the kernel kills it.
 
     Args:
         open_files: How many files a process may open.
     """
     connections = max(100, min(50_000, (open_files - 500) // 2))
-    heap = 256 * 2**20 + connections * 65536
-    limit = _number(_CGROUP / "memory.max")
-    if limit is not None:
-        heap = min(heap, limit * 7 // 10)
-    return Capacity(connections, heap)
+    wanted = 256 * 2**20 + connections * (2 * BUFFER + 32768)
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there_is = min(machine, _number(_CGROUP / "memory.max") or machine)
+    return Capacity(connections, min(wanted, there_is * 7 // 10))
 
 
 def processors() -> int:

@@ -12,6 +12,13 @@ from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.refusals import RefusalReason
 
+BUFFER = 128 * 1024
+"""Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.
+
+A large download costs it a third more processor time with a quarter of this, and no less with more. One that a slow
+device does not fetch keeps both buffers full.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkPaths:

@@ -77,7 +77,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def every_command(group: click.Group = command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
-    for name, found in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
         if isinstance(found, click.Group):
             yield from every_command(found, (*path, name))
         else:
@@ -129,7 +132,9 @@ def test_every_option_is_described() -> None:
         found: click.Command = command
         for name in path:
             assert isinstance(found, click.Group)
-            found = found.commands[name]
+            inner = found.get_command(click.Context(found), name)
+            assert inner is not None
+            found = inner
         assert found.help or found.hidden, path
         for parameter in found.params:
             if isinstance(parameter, click.Option) and parameter.name not in {"key_type", "listen"}:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 
 import pytest
 
+from mtls_ambassador.edge.admin import EnvoyAdmin
 from mtls_ambassador.edge.bootstrap import render_bootstrap, to_json
 from mtls_ambassador.edge.secrets import render_device_trust, render_server_secret
 from tests.unit.edge.plans import CA, DIRECTORY, GOLDENS, LINE, SERVER, VARIANTS, assert_golden, everything_in, plan
@@ -62,6 +65,14 @@ def test_the_machine_sets_the_limits() -> None:
     connections, heap = render_bootstrap(plan())["overload_manager"]["resource_monitors"]
     assert connections["typed_config"]["max_active_downstream_connections"] == 10_000
     assert heap["typed_config"]["max_heap_size_bytes"] == 2**30
+
+
+def test_statistics_are_those_that_are_read() -> None:
+    patterns = render_bootstrap(plan())["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
+    asked = re.findall(r"filter=\S*?(downstream_\w+)", inspect.getsource(EnvoyAdmin))
+    assert len(asked) == 2
+    for name in asked:
+        assert any(str(text).endswith(name) for pattern in patterns for text in pattern.values()), name
 
 
 def test_file_sds_needs_a_node() -> None:

@@ -16,11 +16,20 @@ from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, rai
 from mtls_ambassador.errors import Error
 from mtls_ambassador.serving import has_ipv6
 
+ALL_FULL = 256 * 2**20 + 9750 * 288 * 1024
+"""What 9750 devices take that all download slowly."""
+
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    has_memory(monkeypatch, 2**40)
     return tmp_path
+
+
+def has_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    known = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": size // 4096}
+    monkeypatch.setattr(os, "sysconf", known.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -32,16 +41,21 @@ def test_descriptors_limit_connections(cgroup: Path, files: int, connections: in
 
 
 def test_memory_follows_from_connections(cgroup: Path) -> None:
-    assert capacity(20_000).heap_bytes == 256 * 2**20 + 9750 * 65536
+    assert capacity(20_000).heap_bytes == ALL_FULL
 
 
 @pytest.mark.parametrize(
     ("limit", "heap"),
-    [("100000000\n", 70_000_000), ("max\n", 256 * 2**20 + 9750 * 65536), (str(2**40), 256 * 2**20 + 9750 * 65536)],
+    [("100000000\n", 70_000_000), ("max\n", ALL_FULL), (str(2**40), ALL_FULL)],
 )
 def test_a_containers_memory_limits_the_heap(cgroup: Path, limit: str, heap: int) -> None:
     (cgroup / "memory.max").write_text(limit)
     assert capacity(20_000).heap_bytes == heap
+
+
+def test_the_machines_memory_limits_the_heap(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_memory(monkeypatch, 10**9 // 4096 * 4096)
+    assert capacity(20_000).heap_bytes == 10**9 // 4096 * 4096 * 7 // 10
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""A client that does a known number of operations, over several connections at the same time.
+
+Python's TLS is slow, and that does no harm: what is compared is the processor time of the server per operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bench.material import NAME
+
+CONNECTIONS = 4
+BODY = b'{"status":"ok"}'
+_TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 600 + "." + "y" * 342  # as long as Mender's
+_POLL = "/api/devices/v1/deployments/device/deployments/next"
+DOWNLOAD = "/api/devices/v1/deployments/device/download"
+
+
+class LoadError(Exception):
+    """A peer did not answer as it should; figures about it would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ask, and as whom."""
+
+    port: int
+    context: ssl.SSLContext
+
+    def connect(self) -> ssl.SSLSocket:
+        """A new connection, with a full handshake."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.context.wrap_socket(plain, server_hostname=NAME)
+
+
+def request(path: str) -> bytes:
+    """A request as a device polls, with a token of the usual length."""
+    lines = (
+        f"GET {path} HTTP/1.1",
+        f"Host: {NAME}",
+        "User-Agent: Go-http-client/1.1",
+        f"Authorization: Bearer {_TOKEN}",
+        "Accept-Encoding: gzip",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+_REQUEST = request(_POLL)
+
+
+def new_connections(target: Target, count: int) -> None:
+    """`count` times: connect, one request, close."""
+
+    def once() -> None:
+        with target.connect() as connection:
+            _ask(connection)
+
+    _shared(count, lambda share: _repeat(once, share))
+
+
+def keep_alive(connections: Sequence[ssl.SSLSocket], count: int) -> None:
+    """`count` requests over connections that are open."""
+
+    def ask(connection: ssl.SSLSocket) -> None:
+        _repeat(lambda: _ask(connection), count // len(connections))
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        list(pool.map(ask, connections))
+
+
+def download(connection: ssl.SSLSocket, size: int) -> None:
+    """One large file over an open connection."""
+    connection.sendall(request(DOWNLOAD))
+    buffer = memoryview(bytearray(1 << 18))
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += _some(connection)
+    status, _, rest = head.partition(b"\r\n\r\n")
+    if b" 200 " not in status.split(b"\r\n")[0]:
+        raise LoadError(status.decode())
+    got = len(rest)
+    while got < size:
+        received = connection.recv_into(buffer)
+        if not received:
+            raise LoadError(f"the download ended after {got} bytes")
+        got += received
+
+
+@contextlib.contextmanager
+def idle(target: Target, count: int) -> Iterator[list[ssl.SSLSocket]]:
+    """`count` connections that have asked once and stay open."""
+    connections: list[ssl.SSLSocket] = []
+    lock = threading.Lock()
+
+    def once() -> None:
+        connection = target.connect()
+        with lock:
+            connections.append(connection)
+        _ask(connection)
+
+    try:
+        _shared(count, lambda share: _repeat(once, share))
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def exchange(connection: ssl.SSLSocket, data: bytes) -> None:
+    """Send a request and read an answer with a Content-Length.
+
+    Raises:
+        LoadError: the answer is not 200.
+    """
+    connection.sendall(data)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += _some(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n")[0]:
+        raise LoadError(answer.decode(errors="replace"))
+    lengths = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    missing = int(lengths[0]) - len(body)
+    while missing > 0:
+        missing -= len(_some(connection))
+
+
+def resumes(target: Target) -> bool:
+    """Whether the peer resumes a TLS session that it is offered."""
+    with target.connect() as first:
+        _ask(first)
+        session = first.session
+    plain = socket.create_connection(("127.0.0.1", target.port), timeout=30)
+    with target.context.wrap_socket(plain, server_hostname=NAME, session=session) as second:
+        _ask(second)
+        return bool(second.session_reused)
+
+
+def _ask(connection: ssl.SSLSocket) -> None:
+    connection.sendall(_REQUEST)
+    answer = _some(connection)
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise LoadError(answer.decode(errors="replace"))
+    while not answer.endswith(BODY):
+        answer += _some(connection)
+
+
+def _some(connection: ssl.SSLSocket) -> bytes:
+    received = connection.recv(65536)
+    if not received:
+        raise LoadError("the peer closed the connection")
+    return received
+
+
+def _repeat(operation: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        operation()
+
+
+def _shared(count: int, work: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(work, [count // CONNECTIONS] * CONNECTIONS))

@@ -1,0 +1,378 @@
+"""The programs that are compared, each with one worker, and the upstream behind them all.
+
+Each does the same job: TLS with a required and verified client certificate, no session resumption, HTTP/1.1 to one
+upstream over kept connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.load import BODY, DOWNLOAD
+from bench.material import Material
+from bench.measure import PROCESSORS, Processes
+from mtls_ambassador.edge.binary import find_envoy
+
+USER, PASSWORD = "mtls@mender.io", "bench-password"
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
+_CIPHERS_13 = "TLS_AES_128_GCM_SHA256"
+_PACKAGES = ("nginx", "haproxy")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that runs.
+
+    Attributes:
+        name: Its column in the table.
+        port: Where devices connect.
+        pid: Its first process.
+    """
+
+    name: str
+    port: int
+    pid: int
+
+    @property
+    def processes(self) -> Processes:
+        """All its processes."""
+        return Processes(self.pid)
+
+
+Start = Callable[[Path, Material, int], contextlib.AbstractContextManager[Peer]]
+"""A directory for its files, the certificates and the upstream's port, to a peer that serves."""
+
+
+def missing() -> str | None:
+    """The line that installs what is not installed; None if all is there."""
+    absent = [program for program in _PACKAGES if shutil.which(program, path=_PATH) is None]
+    return f"apt-get install {' '.join(absent)}" if absent else None
+
+
+def versions() -> dict[str, str]:
+    """What is compared."""
+    return {
+        "nginx": _version("nginx", "-v", r"nginx/(\S+)"),
+        "nginx's OpenSSL": _version("nginx", "-V", r"(?:running|built) with OpenSSL (\S+)"),
+        "HAProxy": _version("haproxy", "-v", r"version (\S+)"),
+        "HAProxy's OpenSSL": _version("haproxy", "-vv", r"Running on OpenSSL version : OpenSSL (\S+)"),
+        "Envoy": find_envoy(None).version,
+        "Python": sys.version.split()[0],
+        "client's OpenSSL": ssl.OPENSSL_VERSION.split()[1],
+    }
+
+
+@contextlib.contextmanager
+def upstream(directory: Path, size: int) -> Iterator[int]:
+    """An nginx that answers every request with a small body, and one path with a file of `size` bytes; its port."""
+    directory.mkdir()
+    with (directory / "large").open("wb") as file:
+        file.truncate(size)
+    port = _free_port()
+    server = f"""
+      listen 127.0.0.1:{port};
+      keepalive_requests 1000000000;
+      location / {{ default_type application/json; return 200 '{BODY.decode()}'; }}
+      location = {DOWNLOAD} {{ alias {directory}/large; sendfile on; }}
+    """
+    with _nginx(directory, server, pinned=False) as process:
+        _await_port(process, port, directory)
+        yield port
+
+
+@contextlib.contextmanager
+def nginx(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
+    """Debian's nginx."""
+    directory.mkdir()
+    port = _free_port()
+    server = f"""
+      listen 127.0.0.1:{port} ssl;
+      keepalive_requests 1000000000;
+      keepalive_timeout 600s;
+      ssl_certificate {material.server};
+      ssl_certificate_key {material.server_key};
+      ssl_client_certificate {material.ca};
+      ssl_verify_client on;
+      ssl_protocols TLSv1.2 TLSv1.3;
+      ssl_ciphers {_CIPHERS};
+      ssl_conf_command Ciphersuites {_CIPHERS_13};
+      ssl_session_cache off;
+      ssl_session_tickets off;
+      location / {{
+        proxy_pass http://upstream;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        proxy_max_temp_file_size 0;
+      }}
+    """
+    pool = f"upstream upstream {{ server 127.0.0.1:{upstream_port}; keepalive 64; keepalive_requests 1000000000; }}"
+    with _nginx(directory, server, pool) as process:
+        _await_port(process, port, directory)
+        yield Peer("nginx", port, process.pid)
+
+
+@contextlib.contextmanager
+def haproxy(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
+    """Debian's HAProxy."""
+    directory.mkdir()
+    port = _free_port()
+    file = directory / "haproxy.cfg"
+    file.write_text(
+        f"""
+global
+  nbthread 1
+  maxconn 8000
+  tune.ssl.cachesize 0
+  ssl-default-bind-ciphers {_CIPHERS}
+  ssl-default-bind-ciphersuites {_CIPHERS_13}
+  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+defaults
+  mode http
+  timeout connect 10s
+  timeout client 600s
+  timeout server 600s
+  option http-keep-alive
+  http-reuse always
+frontend edge
+  bind 127.0.0.1:{port} ssl crt {material.server_both} ca-file {material.ca} verify required
+  default_backend upstream
+backend upstream
+  server upstream 127.0.0.1:{upstream_port}
+""",
+        encoding="utf-8",
+    )
+    with _running([_program("haproxy"), "-db", "-f", str(file)], directory) as process:
+        _await_port(process, port, directory)
+        yield Peer("haproxy", port, process.pid)
+
+
+@contextlib.contextmanager
+def bare_envoy(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
+    """The edge's own Envoy with the least configuration that does the job."""
+    directory.mkdir()
+    port = _free_port()
+    file = directory / "envoy.json"
+    file.write_text(json.dumps(_bare_configuration(material, port, upstream_port)), encoding="utf-8")
+    command = [
+        str(find_envoy(None).path), "--config-path", str(file), "--concurrency", "1",
+        "--disable-hot-restart", "--log-level", "warning",
+    ]  # fmt: skip
+    with _running(command, directory) as process:
+        _await_port(process, port, directory)
+        yield Peer("bare Envoy", port, process.pid)
+
+
+@contextlib.contextmanager
+def edge(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
+    """The product, as it is."""
+    directory.mkdir()
+    port = _free_port()
+    settings = {
+        "listen": f"127.0.0.1:{port}",
+        "health_listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
+        "mender_backend": f"http://127.0.0.1:{upstream_port}",
+        "mender_user": USER,
+        "mender_pass": PASSWORD,
+        "server_cert": material.server,
+        "server_key": material.server_key,
+        "tenant_ca_pem": material.ca,
+        "state_dir": directory / "state",
+    }
+    environment = {f"MTLS_{key.upper()}": str(value) for key, value in settings.items()}
+    with _running([sys.executable, "-m", "mtls_ambassador"], directory, environment) as process:
+        _await(process, directory, lambda: "the edge serves devices" in _output(directory))
+        yield Peer("edge", port, process.pid)
+
+
+@contextlib.contextmanager
+def lab(directory: Path) -> Iterator[int]:
+    """The embedded Mender Server, for what only the edge does; its port."""
+    directory.mkdir()
+    port = _free_port()
+    command = [sys.executable, "-m", "mtls_ambassador", "lab", "server", "--listen", f"127.0.0.1:{port}"]
+    with _running(command, directory, {"LAB_PASSWORD": PASSWORD}, pinned=False) as process:
+        _await_port(process, port, directory)
+        yield port
+
+
+ALL: Mapping[str, Start] = {"nginx": nginx, "haproxy": haproxy, "bare Envoy": bare_envoy, "edge": edge}
+
+
+@contextlib.contextmanager
+def _nginx(directory: Path, server: str, more: str = "", *, pinned: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    temporary = "\n".join(
+        f"{name}_temp_path {directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;" if os.geteuid() == 0 else ""  # or its worker could not read our directory
+    file = directory / "nginx.conf"
+    file.write_text(
+        f"""
+        {user}
+        daemon off;
+        worker_processes 1;
+        pid {directory}/pid;
+        error_log {directory}/error.log;
+        events {{ worker_connections 8192; }}
+        http {{
+          access_log off;
+          {temporary}
+          {more}
+          server {{ {server} }}
+        }}
+        """,
+        encoding="utf-8",
+    )
+    with _running([_program("nginx"), "-e", "stderr", "-c", str(file)], directory, pinned=pinned) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    pinned: bool = True,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program for the time of a `with`; where it is measured, on the processor of those that are."""
+    before = os.sched_getaffinity(0)
+    with (directory / "output").open("wb") as output:
+        if pinned:
+            # Inherited. Before the start, since the edge takes as many workers as it finds processors.
+            os.sched_setaffinity(0, PROCESSORS.peers)
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={"PATH": _PATH, "TMPDIR": str(directory), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.sched_setaffinity(0, before)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    _await(process, directory, answers)
+
+
+def _await(process: subprocess.Popen[bytes], directory: Path, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} does not serve:\n{_output(directory)}")
+        time.sleep(0.02)
+
+
+def _output(directory: Path) -> str:
+    return (directory / "output").read_text(encoding="utf-8", errors="replace")
+
+
+def _program(name: str) -> str:
+    return shutil.which(name, path=_PATH) or name
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _version(program: str, argument: str, pattern: str) -> str:
+    run = subprocess.run([_program(program), argument], capture_output=True, text=True, check=True)
+    match = re.search(pattern, run.stdout + run.stderr)
+    return match[1] if match else "unknown"
+
+
+def _bare_configuration(material: Material, port: int, upstream_port: int) -> dict[str, Any]:
+    types = "type.googleapis.com"
+    listeners = f"{types}/envoy.extensions.filters.network.http_connection_manager.v3"
+
+    def address(number: int) -> dict[str, Any]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    tls = {
+        "@type": f"{types}/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": True,
+        "disable_stateless_session_resumption": True,
+        "disable_stateful_session_resumption": True,
+        "common_tls_context": {
+            "tls_certificates": [
+                {
+                    "certificate_chain": {"filename": str(material.server)},
+                    "private_key": {"filename": str(material.server_key)},
+                }
+            ],
+            "validation_context": {"trusted_ca": {"filename": str(material.ca)}},
+        },
+    }
+    http = {
+        "@type": f"{listeners}.HttpConnectionManager",
+        "stat_prefix": "bare",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{types}/envoy.extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    chain = {
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}],
+    }
+    endpoint = {"endpoint": {"address": address(upstream_port)}}
+    return {
+        "static_resources": {
+            "listeners": [{"name": "bare", "address": address(port), "filter_chains": [chain]}],
+            "clusters": [
+                {
+                    "name": "upstream",
+                    "type": "STATIC",
+                    "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [endpoint]}]},
+                }
+            ],
+        }
+    }
