@@ -11,7 +11,12 @@ from mtls_ambassador.edge.plan import EdgePlan
 
 Json = dict[str, Any]
 
-_STATISTICS: list[Json] = [{"exact": "http.edge.downstream_cx_active"}, {"suffix": ".downstream_global_cx_overflow"}]
+_STATISTICS: list[Json] = [
+    {"exact": "http.edge.downstream_cx_active"},
+    {"exact": "http.edge.downstream_rq_active"},
+    {"suffix": ".downstream_global_cx_overflow"},
+    {"prefix": "sds."},
+]
 """All that `edge.admin` asks for."""
 
 

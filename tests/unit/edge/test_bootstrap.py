@@ -70,7 +70,7 @@ def test_the_machine_sets_the_limits() -> None:
 def test_statistics_are_those_that_are_read() -> None:
     patterns = render_bootstrap(plan())["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
     asked = re.findall(r"filter=\S*?(downstream_\w+)", inspect.getsource(EnvoyAdmin))
-    assert len(asked) == 2
+    assert len(asked) == 3
     for name in asked:
         assert any(str(text).endswith(name) for pattern in patterns for text in pattern.values()), name
 
