@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import yaml
 
 
-class FileSyntaxError(Exception):
+class FileSyntaxError(ValueError):
     """A file that does not parse. Holds the place, never the text there, which might be a secret."""
 
 
