@@ -54,7 +54,7 @@ def request(path: str) -> bytes:
 
 
 _REQUEST = request(_POLL)
-_CIPHER = re.compile("AES_?128[-_]GCM")
+_CIPHER = re.compile("^(ECDHE-.*-AES128-GCM-SHA256|TLS_AES_256_GCM_SHA384)$")
 
 
 def new_connections(target: Target, count: int) -> None:
