@@ -6,6 +6,7 @@ Python's TLS is slow, and that does no harm: what is compared is the processor t
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -53,6 +54,7 @@ def request(path: str) -> bytes:
 
 
 _REQUEST = request(_POLL)
+_CIPHER = re.compile("^(ECDHE-.*-AES128-GCM-SHA256|TLS_AES_256_GCM_SHA384)$")
 
 
 def new_connections(target: Target, count: int) -> None:
@@ -132,15 +134,22 @@ def exchange(connection: ssl.SSLSocket, data: bytes) -> None:
         missing -= len(_some(connection))
 
 
-def resumes(target: Target) -> bool:
-    """Whether the peer resumes a TLS session that it is offered."""
+def require_same_work(target: Target) -> None:
+    """Look whether a peer does what is compared.
+
+    Raises:
+        LoadError: it resumes a TLS session that it is offered, or chose another cipher.
+    """
     with target.connect() as first:
         _ask(first)
-        session = first.session
+        session, cipher = first.session, first.cipher()
+    if cipher is None or not _CIPHER.search(cipher[0]):
+        raise LoadError(f"the cipher is {cipher}")
     plain = socket.create_connection(("127.0.0.1", target.port), timeout=30)
     with target.context.wrap_socket(plain, server_hostname=NAME, session=session) as second:
         _ask(second)
-        return bool(second.session_reused)
+        if second.session_reused:
+            raise LoadError("the session was resumed")
 
 
 def _ask(connection: ssl.SSLSocket) -> None:

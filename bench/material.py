@@ -44,8 +44,8 @@ class Material:
     def context(self, device: Holder, version: ssl.TLSVersion) -> ssl.SSLContext:
         """A TLS client that shows `device`'s certificate and speaks exactly this version.
 
-        AES-128-GCM and X25519 with every peer, so that all do the same work. (In TLS 1.3 Python cannot choose the
-        cipher; the peers' configurations do.)
+        In TLS 1.2 it offers AES-128-GCM alone, so that all peers do the same work. In 1.3 Python cannot choose: there
+        everybody speaks AES-256-GCM, which OpenSSL prefers.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = context.maximum_version = version

@@ -23,7 +23,7 @@ def table(results: Results, peers: Sequence[str]) -> str:
         (
             "Processor time per operation in µs, user + system; the median of all rounds:",
             _markdown([head, *rows]),
-            "Resident memory in kB (RSS, where not said otherwise):",
+            "Resident memory in kB of 1024 bytes (RSS, where not said otherwise):",
             _markdown([head, *memory]),
         )
     )

@@ -127,8 +127,10 @@ def _one_kind(
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(ALL[name](directory / name, material, upstream_port)) for name in only]
         for peer, context in itertools.product(peers, contexts.values()):
-            if load.resumes(Target(peer.port, context)):
-                raise LoadError(f"{peer.name} resumes sessions")
+            try:
+                load.require_same_work(Target(peer.port, context))
+            except LoadError as error:
+                raise LoadError(f"{peer.name}: {error}") from error
         for number in range(amounts.rounds):
             for peer in _rotated(peers, number):
                 tell(f"{_KINDS[kind]}, round {number + 1} of {amounts.rounds}: {peer.name}")
