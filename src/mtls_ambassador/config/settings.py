@@ -15,6 +15,7 @@ from mtls_ambassador.config.values import (
     parse_backend,
     parse_duration,
     parse_listen,
+    parse_storage_paths,
 )
 
 Listen = Annotated[ListenAddress, BeforeValidator(parse_listen)]
@@ -88,6 +89,11 @@ class Settings(BaseModel):
     allowed_paths: Annotated[tuple[str, ...], BeforeValidator(parse_allowed_paths)] = Field(
         default=("/api/devices/",),
         description="Path prefixes, all under /api/devices/, that devices may reach.",
+    )
+    storage_paths: Annotated[tuple[str, ...], BeforeValidator(parse_storage_paths)] = Field(
+        default=(),
+        description="Path prefixes outside /api/, each with a slash at its end, where Mender's host serves artifacts "
+        "itself; devices may read them (GET, HEAD).",
     )
     require_same_key: bool = Field(
         default=True,

@@ -13,6 +13,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
     r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
 )
+_STORAGE_PATH = re.compile(r"/(?!api/)[A-Za-z0-9._~-]+/([A-Za-z0-9._~-]+/)*", re.IGNORECASE)
 _ALLOWED_PATH = re.compile(r"/api/devices/[A-Za-z0-9._~/-]*")
 
 
@@ -125,6 +126,25 @@ def parse_backend(value: object) -> BackendUrl:
         raise ValueError("names no host; write https://hosted.mender.io")
     tls = parts.scheme == "https"
     return BackendUrl(tls, host, port if port is not None else (443 if tls else 80))
+
+
+def parse_storage_paths(value: object) -> tuple[str, ...]:
+    """Read path prefixes of an artifact storage outside `/api/`: a list, or text separated by commas; may be empty.
+
+    Raises:
+        ValueError: one is not a plain path, does not end with a slash, or lies under `/api/`.
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("is not a list of paths; write [/mender-artifact-storage/]")
+    paths = tuple(str(item).strip() for item in items if str(item).strip())
+    for path in paths:
+        if not _STORAGE_PATH.fullmatch(path) or "/." in path:
+            raise ValueError(
+                f"holds {path!r}, which is not a plain path outside /api/ with a slash at its end; "
+                "write [/mender-artifact-storage/]"
+            )
+    return paths
 
 
 def parse_allowed_paths(value: object) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ class EdgePlan:
     upstream_trust: Path | None
     """PEM bundle; None: the upstream is not verified, or is plain HTTP."""
     allowed_paths: tuple[str, ...]
+    storage_paths: tuple[str, ...]
     access_log: Literal["all", "errors", "off"]
     capacity: Capacity
 
@@ -134,6 +135,7 @@ def plan_edge(
         backend=settings.mender_backend,
         upstream_trust=material.upstream_trust.absolute() if material.upstream_trust else None,
         allowed_paths=settings.allowed_paths,
+        storage_paths=settings.storage_paths,
         access_log=settings.access_log,
         capacity=capacity,
     )

@@ -114,6 +114,7 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
         },
         *([_connect_route(plan)] if any(CONNECT_PATH.startswith(prefix) for prefix in plan.allowed_paths) else []),
         *(_passing_route(plan, prefix) for prefix in plan.allowed_paths),
+        *(_storage_route(plan, prefix) for prefix in plan.storage_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
 
@@ -194,6 +195,13 @@ def _passing_route(plan: EdgePlan, prefix: str) -> Json:
         },
         "request_headers_to_add": [_request_id()],
     }
+
+
+def _storage_route(plan: EdgePlan, prefix: str) -> Json:
+    """Artifacts that Mender's host serves outside its API: to be read, nothing else."""
+    route = _passing_route(plan, prefix)
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+    return {**route, "match": {"prefix": prefix, "headers": [method]}}
 
 
 def _request_id() -> Json:

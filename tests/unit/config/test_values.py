@@ -16,6 +16,7 @@ from mtls_ambassador.config.values import (
     parse_backend,
     parse_duration,
     parse_listen,
+    parse_storage_paths,
 )
 
 HOSTS = st.none() | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str)
@@ -223,3 +224,30 @@ def test_allowed_paths_must_hold_one(written: object) -> None:
 def test_only_plain_paths_under_the_device_api_are_allowed(path: str) -> None:
     with pytest.raises(ValueError, match="not a plain path under /api/devices/"):
         parse_allowed_paths(["/api/devices/v1/", path])
+
+
+@pytest.mark.parametrize("value", ["/artifacts/", ["/a/b/", "/c/"], "", []])
+def test_storage_paths(value: object) -> None:
+    assert all(path.endswith("/") for path in parse_storage_paths(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/",
+        "//",
+        "/artifacts",
+        "artifacts/",
+        "/api/",
+        "/API/management/",
+        "/api/devices/",
+        "/a/../b/",
+        "/a/./",
+        "/%61/",
+        "/a;b/",
+        7,
+    ],
+)
+def test_storage_paths_that_are_none(value: object) -> None:
+    with pytest.raises(ValueError, match=r"is not a list of paths|which is not a plain path"):
+        parse_storage_paths(value)
