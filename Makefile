@@ -29,8 +29,8 @@ demo: $(VENV)/.installed ## CA, lab Mender Server, edge and devices on this mach
 	$(BIN)/mtls-ambassador demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed ## All tests; one that lacks its Debian package is skipped and names it
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+test: $(VENV)/.installed ## All tests; one that lacks its Debian package is skipped and names it (many wait rather than work: 4 at once)
+	$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
 .PHONY: unit
 unit: $(VENV)/.installed ## Only the fast tests: offline, no processes
