@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"lab"}),
     frozenset({"ambassador"}),
     frozenset({"admission", "edge"}),
-    frozenset({"mender", "pki", "observe"}),
+    frozenset({"mender", "pki", "observe", "ledger"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
     frozenset({"errors", "wire", "__init__"}),
@@ -46,6 +46,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "edge/process": "a process by nature: tests/integration/test_envoy_lives_and_dies_with_the_control_plane.py",
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "lab/mender_client": "runs the real Mender client: tests/e2e",
+    "ledger/errors": "a class without code",
     "mender/errors": "classes without code",
     "admission/errors": "classes without code",
     "pki/signer": "the certificates it signs are what tests/unit/pki/test_profiles.py looks at",
@@ -128,7 +129,7 @@ def test_exceptions_are_about_modules_that_exist() -> None:
         assert list((UNIT_TESTS / place).glob("test_*.py"))
 
 
-@pytest.mark.parametrize("folder", ["admission", "cli", "config", "edge", "lab", "mender", "observe", "pki"])
+@pytest.mark.parametrize("folder", ["admission", "cli", "config", "edge", "lab", "ledger", "mender", "observe", "pki"])
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):
         assert (PACKAGE / folder / f"{file.stem.removeprefix('test_')}.py").is_file(), f"{file} mirrors nothing"
