@@ -21,6 +21,7 @@ from mtls_ambassador.mender.errors import (
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, Management, MenderDevice, read_device
 from mtls_ambassador.mender.session import LOGIN_PATH, Login, SessionStatus
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
+from tests.virtual_time import in_virtual_time
 
 DEVICES = "/api/management/v2/devauth/devices"
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -251,8 +252,8 @@ async def test_a_login_that_helps_nothing_is_not_repeated_for_every_call() -> No
     assert egress.paths.count(f"POST {LOGIN_PATH}") <= 3
 
 
-async def test_a_slow_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", 0.01)
+@in_virtual_time
+async def test_a_slow_answer_is_given_up() -> None:
     scene = Scene()
 
     async def never(_: Sent) -> Answer:
@@ -285,22 +286,22 @@ async def test_so_many_calls_at_once_and_no_more() -> None:
     assert await calls == [None] * 100
 
 
-async def test_a_long_queue_is_no_trouble_while_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_virtual_time
+async def test_a_long_queue_is_no_trouble_while_it_moves() -> None:
     """A whole fleet comes back at once: the last of it waits far longer than one call may take."""
-    monkeypatch.setattr(module, "_TIMEOUT", 1.0)
     scene = Scene()
 
     async def slowly(_: Sent) -> Answer:
-        await asyncio.sleep(0.1)  # a tenth of the time, so that a busy machine's pauses are not taken for Mender's
+        await asyncio.sleep(module._LONGEST_WAIT / 21)
         return answer(201)
 
     scene.egress.always = slowly
     assert await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 20))) == [None] * 640
 
 
-async def test_a_queue_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_virtual_time
+async def test_a_queue_that_does_not_move_is_given_up() -> None:
     """Those who wait hear of it when those who call do, and not one after the other."""
-    monkeypatch.setattr(module, "_TIMEOUT", 0.05)
     scene = Scene()
 
     async def never(_: Sent) -> Answer:
@@ -308,7 +309,7 @@ async def test_a_queue_that_does_not_move_is_given_up(monkeypatch: pytest.Monkey
         raise AssertionError
 
     scene.egress.always = never
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(2 * module._TIMEOUT):
         results = await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 200)), return_exceptions=True)
     assert {type(result) for result in results} == {ManagementUnavailable}
     scene.egress.always = None
@@ -316,20 +317,22 @@ async def test_a_queue_that_does_not_move_is_given_up(monkeypatch: pytest.Monkey
     assert await scene.preauthorise() is None, "every place is free again"
 
 
-async def test_a_queue_that_moves_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.1)
+@in_virtual_time
+async def test_a_queue_that_moves_too_slowly_is_given_up() -> None:
     scene = Scene()
 
     async def slowly(_: Sent) -> Answer:
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(7)
         return answer(201)
 
     scene.egress.always = slowly
-    results = await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 5)), return_exceptions=True)
-    assert results[:64] == [None] * 64
-    assert all(isinstance(result, ManagementUnavailable) for result in results[96:])
+    results = await asyncio.gather(*(scene.preauthorise() for _ in range(32 * 7)), return_exceptions=True)
+    served = 32 * 5  # those who begin at 0, 7, 14, 21 and 28 of 30 seconds
+    assert results[:served] == [None] * served
+    assert all(isinstance(result, ManagementUnavailable) for result in results[served:])
 
 
+@in_virtual_time
 async def test_who_leaves_the_queue_keeps_no_place() -> None:
     scene = Scene()
     gate = asyncio.Event()
@@ -340,7 +343,7 @@ async def test_who_leaves_the_queue_keeps_no_place() -> None:
 
     scene.egress.always = held
     calls = [asyncio.ensure_future(scene.preauthorise()) for _ in range(64)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     for leaving in calls[16:48]:
         leaving.cancel()
     gate.set()
