@@ -224,6 +224,16 @@ class RefusalReason(Enum):
         "the client's certificate expired while its connection was open",
         "Issue the device a new certificate.",
     )
+    CERTIFICATE_HAS_ANOTHER_IDENTITY = Refusal(
+        "certificate_has_another_identity",
+        Stage.AUTH_REQUEST,
+        401,
+        "this certificate belongs to another identity",
+        "the client's certificate, or one with its key, was admitted with another identity",
+        "A certificate is for one device. If the device's identity has changed (a new network card), let the ledger "
+        "forget the certificate: `mtls-ambassador devices forget SERIAL`. If devices are meant to share it, see "
+        "identities_per_certificate. Else a device claims to be another.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,
@@ -250,6 +260,15 @@ class RefusalReason(Enum):
         "Mender knows this identity with another key; the new one is left pending",
         "If the device was re-flashed or its key replaced, accept the pending key in Mender. "
         "Else somebody claims another device's identity.",
+    )
+    IDENTITY_CONTESTED = Refusal(
+        "identity_contested",
+        Stage.ADMISSION,
+        401,
+        "several devices claim this identity",
+        "several keys claim this identity by turns; who has it keeps it",
+        "`mtls-ambassador devices explain IDENTITY` names the certificates. Find out which device has which, and "
+        "revoke the one that should not be there. After ten quiet minutes new keys are judged as usual.",
     )
     KEY_SUPERSEDED = Refusal(
         "key_superseded",
@@ -298,6 +317,14 @@ class RefusalReason(Enum):
         "admission is not possible now, try again later",
         "Mender does not accept the device yet, and its management API cannot be asked",
         "See `detail`: credentials, network, or Mender's state. The device tries again by itself.",
+    )
+    LEDGER_UNAVAILABLE = Refusal(
+        "ledger_unavailable",
+        Stage.ADMISSION,
+        503,
+        "admission is not possible now, try again later",
+        "Mender does not accept the device yet, and the ledger cannot say whose the identity is",
+        "See the ledger's own lines in the log: disk, database or network. The device tries again by itself.",
     )
     UPSTREAM_UNAVAILABLE = Refusal(
         "upstream_unavailable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
 from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.ledger.records import Certificate
 from mtls_ambassador.refusals import RefusalReason
 
 _UNREADABLE = (
@@ -40,8 +42,32 @@ class PeerCertificate:
     serial: str
     """Lower-case hex in whole bytes, as Envoy and `openssl x509 -serial` write it."""
     is_ca: bool
+    not_before: dt.datetime
+    """With its time zone."""
     not_after: dt.datetime
     """With its time zone."""
+
+    @property
+    def key_fingerprint(self) -> str:
+        """SHA-256 of its SubjectPublicKeyInfo, lower-case hex."""
+        return hashlib.sha256(self.public_key).hexdigest()
+
+    def record(self, anchor: str) -> Certificate:
+        """What the ledger keeps of it.
+
+        Args:
+            anchor: Name of the trust anchor that verified it.
+        """
+        return Certificate(
+            self.fingerprint,
+            self.key_fingerprint,
+            self.subject,
+            self.issuer,
+            self.serial,
+            anchor,
+            self.not_before,
+            self.not_after,
+        )
 
 
 def read_certificate(header: str | None) -> PeerCertificate:
@@ -113,6 +139,7 @@ def _describe(certificate: x509.Certificate) -> PeerCertificate:
         issuer=certificate.issuer.rfc4514_string(),
         serial=serial.zfill(len(serial) + len(serial) % 2),
         is_ca=_is_ca(certificate),
+        not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import math
 import re
 import time
@@ -21,7 +22,9 @@ from starlette.routing import Route
 from mtls_ambassador.admission.admit import Admission, Verdict
 from mtls_ambassador.admission.certificate import PeerCertificate, read_certificate, require_device
 from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.request import AuthRequest, parse_auth_request
+from mtls_ambassador.ledger.records import Claim, Event, EventKind
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
@@ -57,8 +60,10 @@ class _Flight:
     request_id: str
     address: str
     started: float
+    anchor: str = "default"
     certificate: PeerCertificate | None = None
     request: AuthRequest | None = None
+    attempt: Attempt | None = None
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ class Outcomes:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes) -> Starlette:
+def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes, journal: Journal) -> Starlette:
     """The ASGI application. Envoy alone can reach it, through a socket of mode 0600."""
 
     async def auth_requests(request: Request) -> Response:
@@ -78,12 +83,15 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             _tell(flight, refusal.reason, refusal.detail, refusal.reason.value.status)
+            _enter(journal, flight, refusal.reason, refusal.detail)
             return _refusal(refusal, flight.request_id)
         label = (
             verdict.reason.label if verdict.reason else "admitted" if verdict.answer.status == 200 else "mender_answer"
         )
         outcomes.counts[label] += 1
         _tell(flight, verdict.reason, verdict.detail, verdict.answer.status)
+        if verdict.answer.status != 200:  # admission enters what it admits, before anybody else's flight
+            _enter(journal, flight, verdict.reason, verdict.detail, verdict.answer.status)
         return _passed_on(verdict.answer)
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -116,7 +124,13 @@ async def _admit(request: Request, flight: _Flight, admission: Admission, egress
     async def forward() -> Answer:
         return await egress.request("POST", AUTH_PATH, headers=headers, body=body, within=_FORWARD_TIMEOUT)
 
-    return await admission.admit(flight.request, flight.certificate, forward, flight.request_id)
+    claim = Claim(
+        flight.request.identity.normal_form,
+        flight.certificate.record(flight.anchor),
+        hashlib.sha256(flight.request.public_key).hexdigest(),
+    )
+    flight.attempt = Attempt(flight.request_id, flight.address, claim)
+    return await admission.admit(flight.request, flight.attempt, forward)
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
@@ -163,6 +177,27 @@ def _passed_on(answer: Answer) -> Response:
     ]
     response.raw_headers.append((b"content-length", str(len(answer.body)).encode()))
     return response
+
+
+def _enter(
+    journal: Journal, flight: _Flight, reason: RefusalReason | None, detail: str, mender_status: int | None = None
+) -> None:
+    """Have a request remembered that was not admitted."""
+    claim = flight.attempt.claim if flight.attempt else None
+    journal.note(
+        Event(
+            journal.now(),
+            EventKind.REFUSED if reason else EventKind.ANSWERED,
+            flight.request_id,
+            flight.address,
+            claim.identity if claim else None,
+            flight.certificate.record(flight.anchor) if flight.certificate else None,
+            claim.auth_key if claim else None,
+            reason.label if reason else None,
+            detail,
+            mender_status=mender_status,
+        )
+    )
 
 
 def _tell(flight: _Flight, reason: RefusalReason | None, detail: str, status: int | None) -> None:

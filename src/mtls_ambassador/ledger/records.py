@@ -91,7 +91,9 @@ class Facts:
     subject_is_shared: bool = False
     """A certificate of this subject and issuer was admitted, or refused, with another identity."""
     adoption: Adoption | None = None
-    """The operator's word about this identity."""
+    """The operator's word about this identity, until the certificate it names was admitted."""
+    auth_key_is_anothers: bool = False
+    """The auth key was admitted with a certificate of another key; only where `require_same_key` is off."""
 
 
 class EventKind(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from collections.abc import Iterator
@@ -12,12 +13,16 @@ from urllib.parse import quote
 import pytest
 import structlog
 
-from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.admit import Admission, Shared
 from mtls_ambassador.admission.certificate import certificate_key
+from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.journal import Journal
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
+from mtls_ambassador.admission.standing import Terms
 from mtls_ambassador.lab.auth_request import auth_request
+from mtls_ambassador.ledger.records import Claim, Event, Facts
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
@@ -56,6 +61,11 @@ class Reply:
         return json.loads(self.body)
 
 
+class EmptyMemory:
+    async def facts(self, claim: Claim) -> Facts:
+        return Facts()
+
+
 class Service:
     """The application, with a Mender behind it whose auth answers and management answers are given."""
 
@@ -64,16 +74,17 @@ class Service:
         self.auth, self.management = auth, list(management)
         self.egress = ScriptedEgress()
         self.egress.always = self._mender
-        admission = Admission(
-            Management(self.egress, PersonalAccessToken("t", clock), clock), AdmittedLately(9, 60, clock), Flights()
-        )
+        self.events: list[Event] = []
+        journal = Journal([self.events.append], lambda: dt.datetime.now(dt.UTC))
+        shared = Shared(AdmittedLately(9, 60, clock), Flights(), Contests(clock), EmptyMemory(), journal)
+        admission = Admission(Management(self.egress, PersonalAccessToken("t", clock), clock), Terms(), shared)
         policy = Policy(
             require_same_key=require_same_key,
             server_keys=frozenset({certificate_key(SERVER.certificate)}),
             ca_keys=frozenset({certificate_key(CA.certificate)}),
         )
         self.outcomes = Outcomes()
-        self.app = create_app(admission, self.egress, policy, self.outcomes)
+        self.app = create_app(admission, self.egress, policy, self.outcomes, journal)
 
     @property
     def forwarded(self) -> list[Sent]:
