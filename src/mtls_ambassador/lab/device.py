@@ -39,11 +39,10 @@ _KEPT = 256 * 1024  # bytes; thousands of devices download at once
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What was downloaded; `content` is kept where the answer says that it has at most 256 KiB, else empty."""
+    """What was downloaded."""
 
     length: int
     sha256: str
-    content: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -226,10 +225,13 @@ class SimulatedDevice:
         if status != 204:
             raise RefusedError("the configuration was refused", status, text)
 
-    async def download(self, url: str) -> Download:
-        """Download an artifact, on a connection of its own and without a token; of a large one, keep only its digest.
+    async def download(self, url: str) -> tuple[Download, bytes]:
+        """Download an artifact, on a connection of its own and without a token.
 
         Where the link names the host of `server_url`, `address` holds for it too.
+
+        Returns:
+            What it was, and its content if that has at most 256 KiB, otherwise none of it.
 
         Raises:
             RefusedError: any answer but 200; to the Go client also one without Content-Length.
@@ -245,7 +247,7 @@ class SimulatedDevice:
                 length += len(chunk)
                 if is_kept:
                     content += chunk
-        return Download(length, digest.hexdigest(), bytes(content))
+        return Download(length, digest.hexdigest()), bytes(content)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

@@ -84,7 +84,23 @@ async def test_a_configuration_is_reported_at_the_end(scene: Scene) -> None:
     await scene.install()
     assert scene.reported()[-1] == "success"
     assert (scene.api.seen[-1], scene.api.bodies[-1]) == (f"PUT {CONFIGURATION}", {"timezone": "UTC"})
-    assert scene.artifacts.downloads["release-2"].content == b""
+    assert scene.artifacts.counts == {}
+
+
+async def test_a_configuration_that_the_server_does_not_want(scene: Scene) -> None:
+    scene.api.once("GET /artifact", 200, configuration_artifact("release-2", "simulated", "{}"))
+    scene.api.once(f"PUT {CONFIGURATION}", 500)
+    with pytest.raises(RefusedError, match="the configuration was refused: 500"):
+        await scene.install()
+
+
+async def test_nothing_of_a_large_artifact_is_kept(scene: Scene) -> None:
+    for size in (256 * 1024, 256 * 1024 + 1):
+        scene.api.once("GET /artifact", 200, b"x" * size)
+    url = f"{scene.device.server_url}/artifact"
+    (small, kept), (large, nothing) = [await scene.device.download(url) for _ in range(2)]
+    assert (small.length, len(kept)) == (256 * 1024, 256 * 1024)
+    assert (large.length, nothing) == (256 * 1024 + 1, b"")
 
 
 async def test_a_configuration_that_cannot_be_read_is_a_failure(scene: Scene) -> None:

@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mtls_ambassador.lab.messages import MENDER_CLIENT
 from mtls_ambassador.lab.server import Refusal
 from mtls_ambassador.lab.server.artifact_file import read_artifact
+from tests.connected_device import connected_device
 from tests.unit.lab.server.conftest import Clock, Start
 from tests.unit.lab.server.peer import DEPLOYMENTS, Peer
+from tests.world import eventually
 
 CONFIGURATION = "/api/devices/v1/deviceconfig/configuration"
 MANAGEMENT = "/api/management/v1/deviceconfig/configurations/device"
@@ -126,6 +129,14 @@ async def test_only_what_was_configured_before_can_be_deployed(peer: Peer, token
     assert peer.lab.deployments() == []
     with pytest.raises(Refusal, match="device does not exist"):
         peer.lab.configuration(MISSING)
+
+
+async def test_a_connected_device_is_told_to_ask(peer: Peer, token: str) -> None:
+    path = f"{MANAGEMENT}/{_id(peer)}"
+    await peer.call("PUT", path, VALUES)
+    async with connected_device(peer.lab.url, token) as device:
+        assert (await peer.call("POST", f"{path}/deploy", {})).status == 200
+        await eventually(lambda: device.kinds() == [(MENDER_CLIENT, "check-update")])
 
 
 @pytest.mark.parametrize(
