@@ -41,6 +41,10 @@ class Operator:
         )
         return path
 
+    async def inspect(self, command: str, artifact: Path) -> str:
+        """`mender-artifact validate` or `read`; what it says."""
+        return await self._run("mender-artifact", command, artifact)
+
     async def log_in(self) -> None:
         """`mender-cli login`; it keeps the token in the home directory."""
         await self._run("mender-cli", "login", "--server", self.url, "--username", USER, "--password", PASSWORD)

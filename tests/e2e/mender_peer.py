@@ -24,6 +24,7 @@ def seed_client(
     key: bytes,
     identity: Mapping[str, str],
     tenant_token: str = "4324h23kj4h23kj4h",
+    modules: Mapping[str, bytes] | None = None,
     connect: Mapping[str, Any] | None = None,
 ) -> MenderClient:
     """The client with the document's `mender.conf`: only `HttpsClient`, so that its key signs auth requests too.
@@ -38,6 +39,7 @@ def seed_client(
         key: PEM of its private key.
         identity: What the identity script prints.
         tenant_token: As in the document.
+        modules: More update modules, programs by their name.
         connect: mender-connect.conf; None leaves mender-connect out.
     """
     reason = obstacle()
@@ -59,5 +61,6 @@ def seed_client(
         hosts={"my-server.com": "127.0.0.1"},
         trust=trust,
         files={CERTIFICATE: certificate, KEY: key},
+        modules=modules,
         connect=connect,
     )

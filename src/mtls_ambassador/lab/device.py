@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -30,12 +30,16 @@ INVENTORY = "/api/devices/v1/inventory/device/attributes"
 DEPLOYMENTS = "/api/devices/v1/deployments/device/deployments"
 NEXT_V1 = f"{DEPLOYMENTS}/next"
 NEXT_V2 = "/api/devices/v2/deployments/device/deployments/next"
+CONFIGURATION = "/api/devices/v1/deviceconfig/configuration"
 CONNECT = "/api/devices/v1/deviceconnect/connect"
+
+
+_KEPT = 256 * 1024  # bytes; thousands of devices download at once
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What was downloaded, and thrown away."""
+    """What was downloaded."""
 
     length: int
     sha256: str
@@ -210,23 +214,40 @@ class SimulatedDevice:
         if answered != 204:
             raise RefusedError("the deployment log was refused", answered, text)
 
-    async def download(self, url: str) -> Download:
-        """Download an artifact, on a connection of its own and without a token, and keep nothing but its digest.
+    async def report_configuration(self, values: Mapping[str, str]) -> None:
+        """Say what the device is configured with, as the update module mender-configure does.
+
+        Raises:
+            RefusedError: any answer but 204.
+            UnreachableError: no answer.
+        """
+        status, text = await self._call("configuration", "PUT", CONFIGURATION, dict(values))
+        if status != 204:
+            raise RefusedError("the configuration was refused", status, text)
+
+    async def download(self, url: str) -> tuple[Download, bytes]:
+        """Download an artifact, on a connection of its own and without a token.
 
         Where the link names the host of `server_url`, `address` holds for it too.
+
+        Returns:
+            What it was, and its content if that has at most 256 KiB, otherwise none of it.
 
         Raises:
             RefusedError: any answer but 200; to the Go client also one without Content-Length.
             UnreachableError: no answer, or less of it than it promised.
         """
-        digest, length = hashlib.sha256(), 0
+        digest, length, content = hashlib.sha256(), 0, bytearray()
         async with self._transport().answer("download", "GET", url, headers={}) as response:
             if response.status != 200 or (self.style is Style.GO and response.content_length is None):
                 raise RefusedError("the download was refused", response.status, await response.text(errors="replace"))
+            is_kept = response.content_length is not None and response.content_length <= _KEPT
             async for chunk in response.content.iter_any():
                 digest.update(chunk)
                 length += len(chunk)
-        return Download(length, digest.hexdigest())
+                if is_kept:
+                    content += chunk
+        return Download(length, digest.hexdigest()), bytes(content)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

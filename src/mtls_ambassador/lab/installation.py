@@ -1,7 +1,11 @@
-"""A deployment as a real client goes through it, except that nothing is installed."""
+"""A deployment as a real client goes through it, except that nothing is installed but configurations."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +17,7 @@ from mtls_ambassador.lab.transport import DeviceError
 
 _SMALLEST = 4096
 """Bytes; the Go client refuses anything smaller."""
+_CONFIGURE = "mender-configure"
 
 
 class InstallationError(DeviceError):
@@ -45,10 +50,8 @@ class Artifacts:
         """Compare a download with the first one of that name.
 
         Raises:
-            InstallationError: it is too small for a Mender Artifact, or another one.
+            InstallationError: it is another one.
         """
-        if found.length < _SMALLEST:
-            raise InstallationError(f"the artifact {name} has {found.length} bytes: less than any Mender Artifact")
         first = self.downloads.setdefault(name, found)
         if first != found:
             raise InstallationError(f"the artifact {name} did not arrive as it did at the first device")
@@ -77,8 +80,32 @@ def read_instructions(content: Mapping[str, Any]) -> Instructions:
     return Instructions(identifier, str(artifact.get("artifact_name", "")), url)
 
 
+def read_configuration(artifact: bytes) -> dict[str, str] | None:
+    """The configuration in an artifact for the update module mender-configure; None: it is for something else.
+
+    Source: mender-artifact, Documentation/artifact-format-v3.md.
+
+    Raises:
+        InstallationError: what the module would read is not there.
+    """
+    header: dict[str, bytes] = {}
+    with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(artifact), mode="r:") as whole:
+        for member in whole:
+            # The server compresses no artifact that it makes for a configuration.
+            if member.name == "header.tar" and (packed := whole.extractfile(member)) is not None:
+                with tarfile.open(fileobj=packed, mode="r:") as parts:
+                    header = {part.name: file.read() for part in parts if (file := parts.extractfile(part)) is not None}
+    try:
+        if json.loads(header.get("headers/0000/type-info", b"{}")).get("type") != _CONFIGURE:
+            return None
+        values = json.loads(header["headers/0000/meta-data"])
+        return {str(name): str(value) for name, value in values.items()}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InstallationError(f"the artifact holds no configuration: {error!r}") from error
+
+
 async def install(device: SimulatedDevice, content: Mapping[str, Any], artifacts: Artifacts) -> None:
-    """Download, report each step, authenticate anew before the commit, and report the end.
+    """Download, report each step, authenticate anew before the commit, report the end, then a new configuration.
 
     Args:
         device: Authenticated.
@@ -94,7 +121,7 @@ async def install(device: SimulatedDevice, content: Mapping[str, Any], artifacts
     deployment = instructions.deployment_id
     await device.report_status(deployment, "downloading")
     try:
-        artifacts.check(instructions.artifact_name, await device.download(instructions.url))
+        configuration = await _fetch(device, instructions, artifacts)
     except DeviceError as error:
         await device.report_status(deployment, "failure")
         await device.report_log(deployment, error.what, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -106,3 +133,17 @@ async def install(device: SimulatedDevice, content: Mapping[str, Any], artifacts
     device.installed(instructions.artifact_name)
     await device.report_status(deployment, "success")
     await device.send_inventory()
+    if configuration is not None:
+        await device.report_configuration(configuration)
+
+
+async def _fetch(device: SimulatedDevice, instructions: Instructions, artifacts: Artifacts) -> dict[str, str] | None:
+    """The configuration that the artifact holds, if that is what it is for; nothing else is kept of it."""
+    name = instructions.artifact_name
+    found, content = await device.download(instructions.url)
+    if found.length < _SMALLEST:
+        raise InstallationError(f"the artifact {name} has {found.length} bytes: less than any Mender Artifact")
+    configuration = read_configuration(content)
+    if configuration is None:  # a configuration is one device's alone, with nothing to compare it to
+        artifacts.check(name, found)
+    return configuration

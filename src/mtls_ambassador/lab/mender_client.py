@@ -26,6 +26,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 _CONFIGURATION = Path("/etc/mender")
 _IDENTITY = Path("/usr/share/mender/identity")
 _INVENTORY = Path("/usr/share/mender/inventory")
+_MODULES = Path("/usr/share/mender/modules/v3")
 _STATE = Path("/var/lib/mender")
 _TRUST = Path("/etc/ssl/certs/ca-certificates.crt")
 _HOSTS = Path("/etc/hosts")
@@ -83,6 +84,7 @@ class MenderClient:
         files: More files by absolute path, such as `/data/mender/mender-cert.pem`; only root can read them there.
         device_type: What the device says it is.
         artifact_name: What it says it runs, until it has installed an update.
+        modules: More update modules, programs by their name.
         connect: `/etc/mender/mender-connect.conf`; if given, mender-connect runs beside the client, with a D-Bus of
             their own.
     """
@@ -99,6 +101,7 @@ class MenderClient:
         files: Mapping[str, bytes] | None = None,
         device_type: str = "lab",
         artifact_name: str = "release-1",
+        modules: Mapping[str, bytes] | None = None,
         connect: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory.absolute()
@@ -116,6 +119,7 @@ class MenderClient:
             _STATE / "device_type": (f"device_type={device_type}\n".encode(), 0o600),
             _HOSTS: ("".join(f"{address}\t{name}\n" for name, address in names.items()).encode(), 0o644),
             **{Path(path): (content, 0o600) for path, content in (files or {}).items()},
+            **{_MODULES / name: (program, 0o700) for name, program in (modules or {}).items()},
         }
         self._connects = connect is not None
         if connect is not None:

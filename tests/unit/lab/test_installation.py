@@ -8,10 +8,26 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import RawTestServer
 
-from mtls_ambassador.lab.device import AUTH_REQUESTS, DEPLOYMENTS, INVENTORY, Download, SimulatedDevice
-from mtls_ambassador.lab.installation import Artifacts, InstallationError, Instructions, install, read_instructions
+from mtls_ambassador.lab.device import (
+    AUTH_REQUESTS,
+    CONFIGURATION,
+    DEPLOYMENTS,
+    INVENTORY,
+    Download,
+    SimulatedDevice,
+)
+from mtls_ambassador.lab.installation import (
+    Artifacts,
+    InstallationError,
+    Instructions,
+    install,
+    read_configuration,
+    read_instructions,
+)
+from mtls_ambassador.lab.server.configuration_artifact import configuration_artifact
 from mtls_ambassador.lab.transport import RefusedError
 from tests.unit.lab.device_api import ARTIFACT, DeviceApi, credentials, device_of
+from tests.unit.lab.server.artifact import artifact, tar
 
 STATUS, LOG = f"PUT {DEPLOYMENTS}/d-1/status", f"PUT {DEPLOYMENTS}/d-1/log"
 
@@ -60,6 +76,38 @@ async def test_reports_each_step_and_authenticates_before_the_commit(scene: Scen
     assert {"name": "artifact_name", "value": "release-2"} in scene.api.bodies[-1]
     assert scene.artifacts.counts == {"release-2": 1}
     assert scene.artifacts.downloads["release-2"].length == len(ARTIFACT)
+
+
+async def test_a_configuration_is_reported_at_the_end(scene: Scene) -> None:
+    scene.api.once("GET /artifact", 200, configuration_artifact("release-2", "simulated", '{"timezone":"UTC"}'))
+    scene.api.once(f"PUT {CONFIGURATION}", 204)
+    await scene.install()
+    assert scene.reported()[-1] == "success"
+    assert (scene.api.seen[-1], scene.api.bodies[-1]) == (f"PUT {CONFIGURATION}", {"timezone": "UTC"})
+    assert scene.artifacts.counts == {}
+
+
+async def test_a_configuration_that_the_server_does_not_want(scene: Scene) -> None:
+    scene.api.once("GET /artifact", 200, configuration_artifact("release-2", "simulated", "{}"))
+    scene.api.once(f"PUT {CONFIGURATION}", 500)
+    with pytest.raises(RefusedError, match="the configuration was refused: 500"):
+        await scene.install()
+
+
+async def test_nothing_of_a_large_artifact_is_kept(scene: Scene) -> None:
+    for size in (256 * 1024, 256 * 1024 + 1):
+        scene.api.once("GET /artifact", 200, b"x" * size)
+    url = f"{scene.device.server_url}/artifact"
+    (small, kept), (large, nothing) = [await scene.device.download(url) for _ in range(2)]
+    assert (small.length, len(kept)) == (256 * 1024, 256 * 1024)
+    assert (large.length, nothing) == (256 * 1024 + 1, b"")
+
+
+async def test_a_configuration_that_cannot_be_read_is_a_failure(scene: Scene) -> None:
+    scene.api.once("GET /artifact", 200, configuration_artifact("release-2", "simulated", "x"))
+    with pytest.raises(InstallationError, match="holds no configuration"):
+        await scene.install()
+    assert scene.reported() == ["downloading", "failure"]
 
 
 async def test_a_download_that_fails_is_reported(scene: Scene) -> None:
@@ -127,3 +175,19 @@ def test_artifacts_are_compared_by_name() -> None:
     with pytest.raises(InstallationError, match="the artifact a did not arrive"):
         artifacts.check("a", Download(5000, "2"))
     assert artifacts.counts == {"a": 1, "b": 1}
+
+
+def test_reads_configurations() -> None:
+    assert read_configuration(configuration_artifact("n", "lab", '{"a":"1"}')) == {"a": "1"}
+    assert read_configuration(configuration_artifact("n", "lab", "{}")) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, artifact(), artifact(compression=""), tar({"header.tar": b"x"})])
+def test_other_artifacts_hold_no_configuration(content: bytes) -> None:
+    assert read_configuration(content) is None
+
+
+@pytest.mark.parametrize("metadata", ["", "x", "[]", "1"])
+def test_configurations_that_are_none(metadata: str) -> None:
+    with pytest.raises(InstallationError, match="holds no configuration"):
+        read_configuration(configuration_artifact("n", "lab", metadata))

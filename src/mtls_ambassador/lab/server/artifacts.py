@@ -112,8 +112,12 @@ class Artifacts:
 
     def link(self, artifact: Artifact, lifetime: float) -> Link:
         """A link to an artifact, good for `lifetime` seconds."""
+        return self.sign(f"{DOWNLOADS}/{artifact.id}", lifetime)
+
+    def sign(self, path: str, lifetime: float) -> Link:
+        """A link to `path`, which is not escaped, good for `lifetime` seconds."""
         expires = self.clock() + lifetime
-        return Link(sign_link(self.link_key, f"{DOWNLOADS}/{artifact.id}", expires), expiry(expires))
+        return Link(sign_link(self.link_key, path, expires), expiry(expires))
 
     def check_link(self, path: str, query: Mapping[str, str]) -> None:
         """Check that a request came by a link.

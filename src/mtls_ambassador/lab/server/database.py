@@ -48,6 +48,16 @@ CREATE TABLE IF NOT EXISTS device_deployments (
 CREATE INDEX IF NOT EXISTS device_deployments_by_device ON device_deployments (device_id, sequence);
 """
 
+# What came after the tables above were first made; a database of before gets it when it is opened.
+_LATER_COLUMNS = (
+    ("configurations", "configured"),
+    ("configurations", "deployment_id"),
+    ("configurations", "updated"),
+    ("configurations", "reported_at"),
+    ("deployments", "group_name"),
+    ("deployments", "configuration"),
+)
+
 
 class DatabaseError(Error):
     """The database file cannot be used."""
@@ -76,6 +86,9 @@ class Database:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
+            for table, column in _LATER_COLUMNS:
+                if column not in {row[1] for row in self.rows(f"PRAGMA table_info({table})")}:
+                    self.run(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DatabaseError(

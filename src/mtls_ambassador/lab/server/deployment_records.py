@@ -31,7 +31,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment; times are RFC 3339, `sequence` grows from one to the next."""
+    """A deployment; times are RFC 3339, `sequence` grows from one to the next.
+
+    `group` is the one that it was made for, and `configuration`, a JSON object, what it configures devices with: then
+    its artifact is made when a device downloads it.
+    """
 
     sequence: int
     id: str
@@ -40,6 +44,13 @@ class Deployment:
     force_installation: bool
     created: str
     finished: str | None
+    group: str | None = None
+    configuration: str | None = None
+
+    @property
+    def type(self) -> str:
+        """`software` or `configuration`."""
+        return "software" if self.configuration is None else "configuration"
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,8 @@ class LabDeployment:
         status: pending, inprogress or finished.
         devices: Status by device id; a device that has not asked yet is pending.
         logs: What devices logged, by device id.
+        group: The group that it was made for.
+        configuration: What it configures devices with; None if it installs software.
     """
 
     id: str
@@ -101,3 +114,5 @@ class LabDeployment:
     status: str
     devices: Mapping[str, str]
     logs: Mapping[str, str]
+    group: str | None = None
+    configuration: Mapping[str, str] | None = None

@@ -11,7 +11,10 @@ from mtls_ambassador.lab.server.database import Database
 from mtls_ambassador.lab.server.deployment_records import Deployment, DeviceDeployment
 from mtls_ambassador.lab.server.deployment_rules import ABORTED, ACTIVE, DECOMMISSIONED, PENDING
 
-_DEPLOYMENT = "SELECT sequence, id, name, artifact_name, force_installation, created, finished FROM deployments"
+_DEPLOYMENT = (
+    "SELECT sequence, id, name, artifact_name, force_installation, created, finished, group_name, configuration"
+    " FROM deployments"
+)
 _ON_DEVICE = (
     "SELECT deployment_id, device_id, status, substate, created, started, finished, request, artifact_id,"
     " log IS NOT NULL FROM device_deployments"
@@ -33,13 +36,16 @@ class DeploymentStore:
         """Add a deployment to devices; False if an unfinished one has the same `digest`. `sequence` is ignored."""
         try:
             self._db.run(
-                "INSERT INTO deployments (id, name, artifact_name, force_installation, created, digest)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO deployments"
+                " (id, name, artifact_name, force_installation, created, group_name, configuration, digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 deployment.id,
                 deployment.name,
                 deployment.artifact_name,
                 int(deployment.force_installation),
                 deployment.created,
+                deployment.group,
+                deployment.configuration,
                 digest,
             )
         except sqlite3.IntegrityError:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mtls_ambassador.lab.server.artifacts import Artifacts
+from mtls_ambassador.lab.server.artifacts import Artifacts, Link
+from mtls_ambassador.lab.server.configuration_artifact import configuration_artifact
 from mtls_ambassador.lab.server.deployment_records import Artifact, Deployment, DeviceDeployment
 from mtls_ambassador.lab.server.deployment_rules import (
     ABORTED,
@@ -27,8 +28,12 @@ from mtls_ambassador.lab.server.deployment_rules import (
     statistics,
 )
 from mtls_ambassador.lab.server.deployment_store import DeploymentStore
+from mtls_ambassador.lab.server.goencode import marshal
 from mtls_ambassador.lab.server.records import rfc3339
 from mtls_ambassador.lab.server.refusals import Refusal
+
+CONFIGURATION_DOWNLOADS = "/api/devices/v1/deployments/download/configuration"
+_ARTIFACT_LINK, _CONFIGURATION_LINK = 86400.0, 900.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,27 +50,39 @@ class Provides:
 
 
 @dataclass(frozen=True)
+class Instructions:
+    """What a device is told to install, and where it gets that."""
+
+    deployment_id: str
+    artifact_id: str
+    artifact_name: str
+    device_types: tuple[str, ...]
+    link: Link
+
+
+@dataclass(frozen=True)
 class Deployments:
     """The service.
 
     Attributes:
         store: Where the deployments are.
         artifacts: What can be installed.
-        accepted: Ids of all accepted devices.
+        accepted: Ids of all accepted devices, or of those of a group.
         clock: Seconds since the epoch.
     """
 
     store: DeploymentStore
     artifacts: Artifacts
-    accepted: Callable[[], Sequence[str]]
+    accepted: Callable[[str | None], Sequence[str]]
     clock: Callable[[], float]
 
     def create(
         self,
         name: str,
         artifact_name: str,
-        devices: Sequence[str],
+        devices: Sequence[str] = (),
         *,
+        group: str | None = None,
         all_devices: bool = False,
         force_installation: bool = False,
     ) -> str:
@@ -74,7 +91,8 @@ class Deployments:
         Args:
             name: The operator's.
             artifact_name: What to install; each device gets the artifact of that name for its type.
-            devices: Ids, unless `all_devices`: then all that are accepted now.
+            devices: Ids, unless `group` or `all_devices`: then those of the group, or all, that are accepted now.
+            group: See `devices`.
             all_devices: See `devices`.
             force_installation: Even where an artifact of that name is installed already.
 
@@ -87,17 +105,24 @@ class Deployments:
         if not all(devices):
             raise Refusal(400, "Validating request body: devices: cannot be blank.")
         definition = "Validating request body: Invalid deployments definition:"
-        if not devices and not all_devices:
+        if group is not None:
+            if devices or all_devices:
+                raise Refusal(
+                    400,
+                    "Validating request body: The deployment for group constructor should have neither list of devices"
+                    " nor all_devices flag set",
+                )
+        elif not devices and not all_devices:
             raise Refusal(400, f"{definition} provide list of devices or set all_devices flag")
-        if devices and all_devices:
+        elif devices and all_devices:
             raise Refusal(400, f"{definition} list of devices provided togheter with all_devices flag")  # sic
-        targets = list(self.accepted()) if all_devices else list(dict.fromkeys(devices))
+        targets = list(dict.fromkeys(devices)) if devices else list(self.accepted(group))
         if not targets:
             raise Refusal(400, "No devices for the deployment")
         if not self.artifacts.store.artifacts(artifact_name):
             raise Refusal(422, "No artifact for the deployment")
         now = rfc3339(self.clock())
-        deployment = Deployment(0, str(uuid.uuid4()), name, artifact_name, force_installation, now, None)
+        deployment = Deployment(0, str(uuid.uuid4()), name, artifact_name, force_installation, now, None, group)
         same = json.dumps([name, artifact_name, targets, all_devices, force_installation])
         if not self.store.add(deployment, targets, hashlib.sha256(same.encode()).hexdigest()):
             raise Refusal(
@@ -105,6 +130,19 @@ class Deployments:
                 "Invalid deployment definition: there is already an active deployment with the same parameters",
             )
         return deployment.id
+
+    def create_configuration(self, device_id: str, values: Mapping[str, str]) -> str:
+        """Deploy a configuration to a device, and return the deployment's id.
+
+        Name and artifact name are what the real server's workflow gives it (deploy_device_configuration).
+        """
+        deployment_id, now = str(uuid.uuid4()), rfc3339(self.clock())
+        name, text = f"configuration-{deployment_id}", marshal(dict(values), sort_keys=True)
+        deployment = Deployment(
+            0, deployment_id, name, name, force_installation=False, created=now, finished=None, configuration=text
+        )
+        self.store.add(deployment, [device_id], deployment_id)  # each is another one, so none is in its way
+        return deployment_id
 
     def deployment(self, deployment_id: str) -> Deployment:
         """A deployment.
@@ -143,8 +181,8 @@ class Deployments:
         for deployment_id in self.store.decommission(device_id, rfc3339(self.clock())):
             self._finish_if_all_are_final(deployment_id)
 
-    def next_for(self, device_id: str, provides: Provides) -> tuple[str, Artifact] | None:
-        """The deployment (its id) and artifact that a device is to install; None: nothing to do.
+    def next_for(self, device_id: str, provides: Provides) -> Instructions | None:
+        """What a device is to install; None: nothing.
 
         Raises:
             Refusal: 409, it says it provides something else than when it asked first; so the deployment has failed.
@@ -158,6 +196,15 @@ class Deployments:
             self._set_status(state, FAILURE)
             raise Refusal(409, "Device provided conflicting request data")
         deployment = self.deployment(state.deployment_id)
+        if deployment.configuration is not None:
+            path = f"{CONFIGURATION_DOWNLOADS}/{deployment.id}/{provides.device_type}/{device_id}"
+            return Instructions(
+                deployment.id,
+                f"{deployment.id}{device_id}",
+                deployment.artifact_name,
+                (provides.device_type,),
+                self.artifacts.sign(path, _CONFIGURATION_LINK),
+            )
         artifact = self._assigned(state, deployment, provides)
         if artifact is None:
             self._set_status(state, NO_ARTIFACT)
@@ -166,7 +213,20 @@ class Deployments:
         if installed and state.status == PENDING:
             self._set_status(state, ALREADY_INSTALLED)
             return None
-        return deployment.id, artifact
+        link = self.artifacts.link(artifact, _ARTIFACT_LINK)
+        return Instructions(deployment.id, artifact.id, artifact.name, artifact.device_types, link)
+
+    def configuration_artifact(self, deployment_id: str, device_type: str, device_id: str) -> bytes:
+        """The artifact of a configuration deployment for a device of that type.
+
+        Raises:
+            Refusal: 404, there is no such deployment to that device.
+        """
+        deployment = self.store.deployment(deployment_id)
+        known = deployment is not None and self.store.on_device(deployment_id, device_id) is not None
+        if deployment is None or deployment.configuration is None or not known:
+            raise Refusal(404, f"deployment with id '{deployment_id}' not found")
+        return configuration_artifact(deployment.artifact_name, device_type, deployment.configuration)
 
     def report(self, device_id: str, deployment_id: str, status: str, substate: str) -> None:
         """Take what a device says about its progress.

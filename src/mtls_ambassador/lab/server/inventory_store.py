@@ -24,14 +24,22 @@ class InventoryStore:
             now,
         )
         for item in attributes:
-            self._db.run(
-                "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)",
-                device_id,
-                item.scope,
-                item.name,
-                json.dumps(item.value),
-                item.description,
-            )
+            self.write(device_id, item)
+
+    def write(self, device_id: str, item: Attribute) -> None:
+        """Add or overwrite an attribute of a device that is there; it does not count as changed."""
+        self._db.run(
+            "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?)",
+            device_id,
+            item.scope,
+            item.name,
+            json.dumps(item.value),
+            item.description,
+        )
+
+    def erase(self, device_id: str, scope: str, name: str) -> None:
+        """Remove an attribute of a device; it does not count as changed."""
+        self._db.run("DELETE FROM attributes WHERE device_id = ? AND scope = ? AND name = ?", device_id, scope, name)
 
     def clear(self, device_id: str, scope: str) -> None:
         """Remove a device's attributes of one scope."""
@@ -49,6 +57,11 @@ class InventoryStore:
             "SELECT scope, name, value, description FROM attributes WHERE device_id = ? ORDER BY scope, name", device_id
         )
         return [Attribute(scope, name, json.loads(value), description) for scope, name, value, description in rows]
+
+    def values(self, scope: str, name: str) -> dict[str, object]:
+        """The value of an attribute by device id, sorted; devices without it are left out."""
+        query = "SELECT device_id, value FROM attributes WHERE scope = ? AND name = ? ORDER BY device_id"
+        return {device_id: json.loads(value) for device_id, value in self._db.rows(query, scope, name)}
 
     def times(self, device_id: str) -> tuple[str, str] | None:
         """When a device was added and last changed; None if there is none of that id."""

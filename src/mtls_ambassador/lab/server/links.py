@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from mtls_ambassador.lab.server.refusals import Refusal
 
@@ -19,13 +19,13 @@ _EXPIRE, _SIGNATURE = "x-men-expire", "x-men-signature"
 
 
 def sign_link(key: bytes, path: str, expires: float) -> str:
-    """`path` with the query that opens it until `expires`, seconds since the epoch."""
+    """`path`, escaped as in a URL, with the query that opens it until `expires`, seconds since the epoch."""
     expire = expiry(expires)
-    return f"{path}?{urlencode({_EXPIRE: expire, _SIGNATURE: _signature(key, path, expire)})}"
+    return f"{quote(path)}?{urlencode({_EXPIRE: expire, _SIGNATURE: _signature(key, path, expire)})}"
 
 
 def check_link(key: bytes, path: str, query: Mapping[str, str], now: float) -> None:
-    """Check the query of a request for `path` at `now`, seconds since the epoch.
+    """Check the query of a request for `path`, not escaped, at `now`, seconds since the epoch.
 
     Raises:
         Refusal: 400 a parameter is missing or malformed, 403 it has expired or was not signed with `key`.

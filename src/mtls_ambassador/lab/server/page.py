@@ -93,7 +93,7 @@ def render(overview: Overview) -> str:
         ),
         _table(
             "Deployments",
-            ("Status", "Name", "Artifact", "Devices"),
+            ("Status", "Name", "Artifact or configuration", "Devices"),
             [_deployment(deployment, names) for deployment in overview.deployments],
         ),
         _table(
@@ -124,10 +124,13 @@ def _deployment(deployment: LabDeployment, names: Mapping[str, str]) -> tuple[st
         log = deployment.logs.get(device_id)
         told = f"<details><summary>log</summary><code>{escape(log)}</code></details>" if log else ""
         lines.append(f"<li>{_mark(status)} <code>{escape(names.get(device_id, device_id))}</code>{told}</li>")
+    configuration = deployment.configuration
+    group = f"<p>group {escape(deployment.group)}</p>" if deployment.group else ""
     return (
         _mark(deployment.status),
-        escape(deployment.name),
-        escape(deployment.artifact_name),
+        # Mender names it and its artifact after its id, which tells a reader nothing.
+        "Configuration" if configuration is not None else escape(deployment.name) + group,
+        _pairs(configuration) if configuration is not None else escape(deployment.artifact_name),
         f"<ul>{''.join(lines)}</ul>",
     )
 

@@ -94,7 +94,7 @@ class _Handlers:
         return answer(shown_link(self._artifacts.link(artifact, _MANAGEMENT_LINK), request))
 
     async def download(self, request: Request) -> Response:
-        self._artifacts.check_link(request.url.path, request.query_params)
+        self._artifacts.check_link(request.scope["path"], request.query_params)
         artifact = self._artifacts.artifact(request.path_params["artifact_id"])
         return _ArtifactResponse(
             self._artifacts.store.file(artifact.id),

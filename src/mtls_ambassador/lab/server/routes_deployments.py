@@ -27,6 +27,7 @@ def deployments_routes(deployments: Deployments) -> list[BaseRoute]:
     return [
         Route(_API, handlers.create, methods=["POST"]),
         Route(_API, handlers.deployments, methods=["GET"]),
+        Route(f"{_API}/group/{{group}}", handlers.create, methods=["POST"]),
         Route(one, handlers.deployment, methods=["GET"]),
         Route(f"{one}/status", handlers.abort, methods=["PUT"]),
         Route(f"{one}/statistics", handlers.statistics, methods=["GET"]),
@@ -54,6 +55,7 @@ class _Handlers:
                 fields.string("name"),
                 fields.string("artifact_name"),
                 [str(item) for item in devices],
+                group=request.path_params.get("group"),
                 all_devices=fields.boolean("all_devices"),
                 force_installation=fields.boolean("force_installation"),
             )
@@ -67,14 +69,19 @@ class _Handlers:
         asked = page(request.query_params)
         query = request.query_params
         status, search, sort = query.get("status", ""), query.get("search", "").lower(), query.get("sort", "desc")
+        kind = query.get("type", "")
         if status not in {"", "pending", "inprogress", "finished", "aborted"}:
             raise Refusal(400, f"unknown status {status}")
+        if kind not in {"", "software", "configuration"}:
+            raise Refusal(400, f"unknown deployment type {kind}")
         if sort.lower() not in {"asc", "desc"}:
             raise Refusal(400, 'invalid form value: must be one of "asc" or "desc"')
         found = [
             item
             for item in self._deployments.store.deployments()
-            if search in f"{item.name}\n{item.artifact_name}".lower() and self._has_status(item, status)
+            if search in f"{item.name}\n{item.artifact_name}".lower()
+            and kind in {"", item.type}
+            and self._has_status(item, status)
         ]
         if sort.lower() == "desc":
             found.reverse()
@@ -159,7 +166,9 @@ class _Handlers:
             "status": self._deployments.status(deployment),
             "device_count": sum(item.request is not None for item in states),
             "max_devices": len(states),
-            "type": "software",
+            **({} if deployment.group is None else {"groups": [deployment.group]}),
+            "type": deployment.type,
+            **({} if deployment.configuration is None else {"configuration": deployment.configuration}),
         }
 
     def _device(self, state: DeviceDeployment) -> dict[str, object]:

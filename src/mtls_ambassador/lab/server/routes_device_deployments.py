@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mtls_ambassador.lab.server.artifacts import Artifacts
-from mtls_ambassador.lab.server.deployments import Deployments, Provides
+from mtls_ambassador.lab.server.deployments import CONFIGURATION_DOWNLOADS, Deployments, Provides
 from mtls_ambassador.lab.server.exchange import answer, empty, read_json
 from mtls_ambassador.lab.server.godecode import DecodeError, Json, Object, as_struct
 from mtls_ambassador.lab.server.refusals import Refusal
@@ -21,7 +20,6 @@ from mtls_ambassador.lab.server.routes_artifacts import shown_link
 
 _API = "/api/devices/v1/deployments/device/deployments"
 _NEXT_V2 = "/api/devices/v2/deployments/device/deployments/next"
-_DEVICE_LINK = 86400.0  # seconds
 _LONGEST = 4096  # bytes of a name
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -33,20 +31,21 @@ def device_deployments_routes(deployments: Deployments, *, v2_next: bool) -> lis
         deployments: The service.
         v2_next: Have the update check of API v2; without it devices find 404 and fall back to v1.
     """
-    handlers = _Handlers(deployments, deployments.artifacts)
+    handlers = _Handlers(deployments)
+    configuration = f"{CONFIGURATION_DOWNLOADS}/{{deployment_id}}/{{device_type:path}}/{{device_id}}"
     return [
         *([Route(_NEXT_V2, handlers.next_v2, methods=["POST"])] if v2_next else []),
         Route(f"{_API}/next", handlers.next_post, methods=["POST"]),
         Route(f"{_API}/next", handlers.next_get, methods=["GET"]),
         Route(f"{_API}/{{deployment_id}}/status", handlers.status, methods=["PUT"]),
         Route(f"{_API}/{{deployment_id}}/log", handlers.log, methods=["PUT"]),
+        Route(configuration, handlers.configuration, methods=["GET"]),
     ]
 
 
 class _Handlers:
-    def __init__(self, deployments: Deployments, artifacts: Artifacts) -> None:
+    def __init__(self, deployments: Deployments) -> None:
         self._deployments = deployments
-        self._artifacts = artifacts
 
     async def next_v2(self, request: Request) -> Response:
         body = await read_json(request, "invalid schema")
@@ -90,6 +89,16 @@ class _Handlers:
         self._deployments.keep_log(request.state.device_id, deployment_id, "".join(messages))
         return empty(204)
 
+    async def configuration(self, request: Request) -> Response:
+        """The artifact of a configuration, always whole: the real server does not know ranges of these."""
+        self._deployments.artifacts.check_link(request.scope["path"], request.query_params)
+        asked = request.path_params
+        content = self._deployments.configuration_artifact(
+            asked["deployment_id"], asked["device_type"], asked["device_id"]
+        )
+        disposition = {"Content-Disposition": 'attachment; filename="artifact.mender"'}
+        return Response(content, headers=disposition, media_type="application/vnd.mender-artifact")
+
     def _next(self, request: Request, artifact_name: str, device_type: str, others: Mapping[str, str]) -> Response:
         for name, value in (("artifact_name", artifact_name), ("device_type", device_type)):
             if not value:
@@ -100,15 +109,14 @@ class _Handlers:
         found = self._deployments.next_for(request.state.device_id, provides)
         if found is None:
             return empty(204)
-        deployment_id, artifact = found
         return answer(
             {
-                "id": deployment_id,
+                "id": found.deployment_id,
                 "artifact": {
-                    "id": artifact.id,
-                    "artifact_name": artifact.name,
-                    "source": shown_link(self._artifacts.link(artifact, _DEVICE_LINK), request),
-                    "device_types_compatible": list(artifact.device_types),
+                    "id": found.artifact_id,
+                    "artifact_name": found.artifact_name,
+                    "source": shown_link(found.link, request),
+                    "device_types_compatible": list(found.device_types),
                 },
             }
         )

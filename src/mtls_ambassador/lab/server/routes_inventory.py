@@ -12,8 +12,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from mtls_ambassador.lab.server.exchange import add_links, answer, empty, page, read_json
-from mtls_ambassador.lab.server.inventory import Inventory, InventoryDevice
+from mtls_ambassador.lab.server.groups import GROUP
+from mtls_ambassador.lab.server.inventory import SYSTEM, Inventory, InventoryDevice
 from mtls_ambassador.lab.server.inventory_query import (
+    Predicate,
     in_order,
     parse_attributes,
     parse_search,
@@ -62,11 +64,13 @@ class _Handlers:
             for name in query
             if name not in {"page", "per_page", "sort", "has_group", "group"}
         ]
+        if has_group:
+            predicates.append(Predicate(SYSTEM, GROUP, "$exists", has_group in _TRUE))
+        if query.get("group"):
+            predicates.append(Predicate(SYSTEM, GROUP, "$eq", query["group"]))
         found = [
             device for device in self._inventory.devices() if all(predicate.holds(device) for predicate in predicates)
         ]
-        if query.get("group") or has_group in _TRUE:
-            found = []  # no device is in a group here
         found = in_order(found, order)
         response = answer([_device(device) for device in found[asked.start : asked.start + asked.size]])
         add_links(response, request, asked, total=len(found))

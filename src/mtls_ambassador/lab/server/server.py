@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,26 +19,30 @@ from mtls_ambassador.lab.remote_session import RemoteSession
 from mtls_ambassador.lab.server.app import build_app
 from mtls_ambassador.lab.server.artifact_store import ArtifactStore, artifact_directory
 from mtls_ambassador.lab.server.artifacts import Artifacts, link_key
-from mtls_ambassador.lab.server.configuration_store import ConfigurationStore
+from mtls_ambassador.lab.server.configuration_store import ConfigurationStore, DeviceConfiguration
 from mtls_ambassador.lab.server.database import Database
 from mtls_ambassador.lab.server.deployment_records import Deployment, LabArtifact, LabDeployment
 from mtls_ambassador.lab.server.deployment_store import DeploymentStore
 from mtls_ambassador.lab.server.deployments import Deployments
 from mtls_ambassador.lab.server.devauth import Devauth
 from mtls_ambassador.lab.server.devauth_store import DevauthStore
+from mtls_ambassador.lab.server.deviceconfig import Deviceconfig
 from mtls_ambassador.lab.server.deviceconnect import Deviceconnect
 from mtls_ambassador.lab.server.faults import Effect, Fault, Faults
 from mtls_ambassador.lab.server.gate import Gate
+from mtls_ambassador.lab.server.groups import Groups
 from mtls_ambassador.lab.server.inventory import INVENTORY, Inventory
 from mtls_ambassador.lab.server.inventory_store import InventoryStore
 from mtls_ambassador.lab.server.page import Overview
 from mtls_ambassador.lab.server.records import Device, LabAuthSet, LabCall, LabDevice, rfc3339
+from mtls_ambassador.lab.server.refusals import Refusal
 from mtls_ambassador.lab.server.routes_artifacts import artifacts_routes
 from mtls_ambassador.lab.server.routes_deployments import deployments_routes
 from mtls_ambassador.lab.server.routes_devauth import devauth_routes
 from mtls_ambassador.lab.server.routes_device_deployments import device_deployments_routes
+from mtls_ambassador.lab.server.routes_deviceconfig import deviceconfig_routes
 from mtls_ambassador.lab.server.routes_deviceconnect import LARGEST_MESSAGE, SILENCE, deviceconnect_routes
-from mtls_ambassador.lab.server.routes_devices import deviceconfig_routes
+from mtls_ambassador.lab.server.routes_groups import groups_routes
 from mtls_ambassador.lab.server.routes_inventory import inventory_routes
 from mtls_ambassador.lab.server.routes_page import page_routes
 from mtls_ambassador.lab.server.routes_useradm import useradm_routes
@@ -148,15 +152,44 @@ class LabServer:
         """
         self._devauth.decommission(device_id)
 
+    def put_into_group(self, device_id: str, group: str) -> None:
+        """Put a device into a group, as an operator does.
+
+        Raises:
+            Refusal: where the API would answer 400 or 404.
+        """
+        self._groups.put(device_id, group)
+
     def create_deployment(
-        self, name: str, artifact_name: str, device_ids: Sequence[str], *, force_installation: bool = False
+        self,
+        name: str,
+        artifact_name: str,
+        device_ids: Sequence[str] = (),
+        *,
+        group: str | None = None,
+        force_installation: bool = False,
     ) -> str:
-        """Deploy the artifact of a name to devices, as an operator does, and return the deployment's id.
+        """Deploy the artifact of a name to devices or a group, as an operator does, and return the deployment's id.
 
         Raises:
             Refusal: where the API would answer 400, 409 or 422.
         """
-        return self._deployments.create(name, artifact_name, device_ids, force_installation=force_installation)
+        return self._deployments.create(
+            name, artifact_name, device_ids, group=group, force_installation=force_installation
+        )
+
+    async def deploy_configuration(self, device_id: str, values: Mapping[str, str]) -> str:
+        """Configure a device and deploy that, as an operator does, and return the deployment's id."""
+        self._deviceconfig.configure(device_id, values)
+        return await self._deviceconfig.deploy(device_id)
+
+    def configuration(self, device_id: str) -> DeviceConfiguration:
+        """What a device is configured with, and what it reports.
+
+        Raises:
+            Refusal: 404, it was never configured, nor has it reported.
+        """
+        return self._deviceconfig.configuration(device_id)
 
     def abort(self, deployment_id: str) -> None:
         """Abort a deployment, as an operator does.
@@ -219,6 +252,7 @@ class LabServer:
         signer = Signer(database.meta("signing_key"))
         database.set_meta("signing_key", signer.pem())
         self._inventory = Inventory(InventoryStore(database), self._clock)
+        self._groups = Groups(self._inventory.store)
         self._devauth = Devauth(
             store=DevauthStore(database),
             inventory=self._inventory,
@@ -239,19 +273,23 @@ class LabServer:
         self._deployments = Deployments(
             store=deployments,
             artifacts=self._artifacts,
-            accepted=lambda: [device.id for device in self._devauth.store.devices([ACCEPTED])],
+            accepted=self._accepted,
             clock=self._clock,
         )
         self._deviceconnect = Deviceconnect(self._devauth.device, self._clock)
+        self._deviceconfig = Deviceconfig(
+            ConfigurationStore(database), self._deployments.create_configuration, self._call, self._clock
+        )
         services = build_app(
             [
                 *devauth_routes(self._devauth),
                 *useradm_routes(self._useradm),
                 *inventory_routes(self._inventory),
+                *groups_routes(self._groups),
                 *artifacts_routes(self._artifacts),
                 *deployments_routes(self._deployments),
                 *device_deployments_routes(self._deployments, v2_next=self._settings.v2_next),
-                *deviceconfig_routes(ConfigurationStore(database)),
+                *deviceconfig_routes(self._deviceconfig),
                 *page_routes(self._useradm, self._overview),
                 *deviceconnect_routes(self._deviceconnect),
             ],
@@ -269,6 +307,15 @@ class LabServer:
     def _next_fault(self, method: str, path: str) -> Effect:
         self._faults, effect = self._faults.apply(method, path)
         return effect
+
+    def _accepted(self, group: str | None) -> list[str]:
+        accepted = [device.id for device in self._devauth.store.devices([ACCEPTED])]
+        members = set(accepted if group is None else self._groups.members(group))
+        return [device_id for device_id in accepted if device_id in members]
+
+    async def _call(self, device_id: str) -> None:
+        with suppress(Refusal):  # it is not connected, and asks by itself
+            await self._deviceconnect.command(device_id, "deviceconfig", "check-update")
 
     def _remove_later(self, device_id: str) -> None:
         self._deployments.decommission(device_id)
@@ -314,4 +361,6 @@ class LabServer:
             status=self._deployments.status(deployment),
             devices={item.device_id: item.status for item in states},
             logs={device_id: log for device_id, log in logs.items() if log is not None},
+            group=deployment.group,
+            configuration=None if deployment.configuration is None else json.loads(deployment.configuration),
         )

@@ -24,9 +24,10 @@ def _page(name: str = "plain", *, devices: int = 1) -> str:
         {f"{name}{number}": name for number in range(6)},
         decommissioning=False,
     )
-    deployment = LabDeployment("id-2", name, name, "inprogress", {"id-1": "failure", name: name}, {"id-1": name})
+    deployment = LabDeployment("id-2", name, name, "inprogress", {"id-1": "failure", name: name}, {"id-1": name}, name)
+    configuration = LabDeployment("id-4", "unseen", "unseen", "pending", {}, {}, configuration={name: name})
     artifact = LabArtifact("id-3", name, (name,), 5000, name)
-    return render(Overview((device,) * devices, {"id-1": name}, (deployment,), (artifact,), NOW))
+    return render(Overview((device,) * devices, {"id-1": name}, (deployment, configuration), (artifact,), NOW))
 
 
 def test_everything_is_escaped() -> None:
@@ -42,6 +43,16 @@ def test_what_it_shows() -> None:
     page = _page()
     for text in ("1 devices, 1 accepted", "2027-01-15 08:00:00", "id-1", "plain=plain", ">failure<", ">inprogress<"):
         assert text in page
+
+
+def test_a_configuration_deployment_shows_what_it_configures() -> None:
+    page = _page()
+    assert "<td>Configuration</td><td><ul><li><b>plain</b> <code>plain</code></li></ul></td>" in page
+    assert "unseen" not in page
+
+
+def test_a_group_deployment_names_its_group() -> None:
+    assert "<td>plain<p>group plain</p></td>" in _page()
 
 
 def test_nothing_yet() -> None:
