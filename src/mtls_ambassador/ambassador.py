@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
 from mtls_ambassador import __version__
-from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.admit import Admission, Shared
 from mtls_ambassador.admission.certificate import keys_of
+from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.journal import Journal, Keep
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
+from mtls_ambassador.admission.standing import Terms
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, fingerprint, load_material
 from mtls_ambassador.config.settings import Settings
@@ -28,6 +33,9 @@ from mtls_ambassador.edge.plan import EdgePlan, plan_edge
 from mtls_ambassador.edge.state import remember_server_certificate, state_directory
 from mtls_ambassador.edge.supervisor import State, Supervisor
 from mtls_ambassador.edge.work import work_directory, write_configuration
+from mtls_ambassador.ledger.audit import AuditLog
+from mtls_ambassador.ledger.database import Database
+from mtls_ambassador.ledger.ledger import Ledger
 from mtls_ambassador.mender.egress import Egress
 from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
@@ -55,6 +63,7 @@ class Ambassador:
         health_port: Where probes ask.
         admin_port: Where operators ask.
         outcomes: What became of auth requests so far.
+        ledger: What it has seen and decided; None until it is started.
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
@@ -63,8 +72,10 @@ class Ambassador:
         self._stack = contextlib.AsyncExitStack()
         self._supervisor: Supervisor | None = None
         self._management: Management | None = None
+        self._audit: AuditLog | None = None
         self._stopping = False
         self.outcomes = Outcomes()
+        self.ledger: Ledger | None = None
         self.port = 0
         self.health_port = 0
         self.admin_port = 0
@@ -119,13 +130,26 @@ class Ambassador:
         egress = await stack.enter_async_context(Egress(paths.egress))
         management = Management(egress, _session(settings, egress))
         self._management = management
-        memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
+        ledger = self.ledger = await stack.enter_async_context(_ledger(settings, state))
+        keepers: list[Keep] = [ledger.record]
+        if settings.audit_log is not None:
+            self._audit = stack.enter_context(AuditLog(settings.audit_log.path))
+            keepers.append(self._audit.keep)
+        journal = Journal(keepers, lambda: dt.datetime.now(dt.UTC))
+        shared = Shared(
+            AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic),
+            Flights(),
+            Contests(time.monotonic),
+            ledger,
+            journal,
+        )
+        admission = Admission(management, Terms(), shared)
         policy = Policy(
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
         )
-        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes)
+        app = create_app(admission, egress, policy, self.outcomes, journal)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -186,6 +210,7 @@ class Ambassador:
             detail={
                 "envoy": state.value,
                 "management": {"state": status.label, "text": status.text} if status else {"state": "untried"},
+                "ledger": _told(self.ledger) if self.ledger else {"state": "closed"},
             },
         )
 
@@ -199,6 +224,8 @@ class Ambassador:
             "envoy_restarts": self._supervisor.restarts if self._supervisor else 0,
             "management_calls": self._management.calls if self._management else 0,
             "auth_requests": dict(self.outcomes.counts),
+            "ledger_events": dataclasses.asdict(self.ledger.counters) if self.ledger else {},
+            "audit_lines_lost": self._audit.lost if self._audit else 0,
         }
 
     def _warn(self, material: Material) -> None:
@@ -244,6 +271,19 @@ def _session(settings: Settings, egress: Egress) -> Session:
         return PersonalAccessToken(settings.mender_token.get_secret_value())
     password = settings.mender_pass.get_secret_value() if settings.mender_pass else ""
     return Login(egress, settings.mender_user or "", password)
+
+
+def _ledger(settings: Settings, state: Path) -> Ledger:
+    url = settings.ledger_url.get_secret_value() if settings.ledger_url else None
+    return Ledger(
+        Database.at(url, state),
+        settings.ledger_retention,
+    )
+
+
+def _told(ledger: Ledger) -> dict[str, Any]:
+    status = ledger.status
+    return {"state": status.condition.value, "text": status.text, "waiting": status.waiting}
 
 
 async def _probe(management: Management) -> None:

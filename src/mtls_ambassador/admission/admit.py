@@ -178,6 +178,8 @@ class Admission:
             return await self._without_ledger(flight, error)
         require_own_identity(claim, facts, self._terms)
         standing = stand(claim, facts, self._terms, self._now())
+        if standing.ground is not Ground.OWN and self._contests.contested(claim.identity):
+            standing = Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
         flight = replace(flight, facts=facts, standing=standing)
         if facts.auth_key_is_anothers and not standing.may_take_over:
             raise Refused(
@@ -188,8 +190,6 @@ class Admission:
             answer = await self._forward(flight)
             if answer.status != 401:
                 return self._settle(flight, answer)
-        if standing.ground is not Ground.OWN and self._contests.contested(claim.identity):
-            return await self._forward_only(flight, RefusalReason.IDENTITY_CONTESTED)
         if self._tries.admit(claim.certificate.key, self._clock()) is None:
             return await self._forward_only(flight, RefusalReason.BUSY, "too many tries that Mender does not accept")
         if not standing.may_claim:
@@ -229,7 +229,7 @@ class Admission:
             return self._settle(flight, answer)
         holder = flight.facts.holder
         if holder is None or holder.mender_id is None:
-            raise Refused(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, flight.standing.why)
+            raise Refused(flight.standing.refusal, flight.standing.why)
         return await self._resolve(flight, answer, holder.mender_id)
 
     async def _preauthorise(self, flight: _Flight) -> Verdict:

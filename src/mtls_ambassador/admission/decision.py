@@ -50,7 +50,7 @@ def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -
     if device is None:
         # Removed: if it was somebody else's, the new key waits in Mender under another id.
         if not standing.may_claim:
-            return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, standing.why)
+            return Refuse(standing.refusal, standing.why)
         return Refuse(RefusalReason.MENDER_REFUSED)
     if device.decommissioning:
         return Refuse(RefusalReason.DECOMMISSIONING)
@@ -67,14 +67,14 @@ def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -
         return Refuse(RefusalReason.KEY_SUPERSEDED)
     if others & _TRUSTED:
         if ours is None or ours.status is not AuthSetStatus.PENDING or not standing.may_take_over:
-            return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, standing.why)
+            return Refuse(standing.refusal, standing.why)
         return Accept(ours.id, _preauthorised(device, ours), takes_over=True)
     if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
         rivals = [item for item in device.auth_sets if item is not ours]
         first = all(_came_first(ours, rival) for rival in rivals)
         if standing.outranks_pending or (first and standing.may_claim):
             return Accept(ours.id)
-        return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, standing.why if first else "another key came first")
+        return Refuse(standing.refusal, standing.why if first else "another key came first")
     return Refuse(RefusalReason.MENDER_REFUSED)
 
 

@@ -50,6 +50,8 @@ class Ground(StrEnum):
     """Somebody has it, or Mender knows it, and the rotation setting allows this certificate to take over."""
     HELD = "held"
     """Somebody else has it."""
+    CONTESTED = "contested"
+    """Several keys claim it by turns, and this is not the holder's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,24 @@ class Standing:
     @property
     def may_claim(self) -> bool:
         """Whether it may be preauthorised where Mender does not know the identity."""
-        return self.ground is not Ground.HELD
+        return self.ground not in (Ground.HELD, Ground.CONTESTED)
 
     @property
     def may_take_over(self) -> bool:
         """Whether its pending key may displace one that Mender accepts."""
-        return self.ground not in (Ground.FREE, Ground.HELD)
+        return self.may_claim and self.ground is not Ground.FREE
 
     @property
     def outranks_pending(self) -> bool:
         """Whether its pending key is accepted though another was pending before it."""
-        return self.ground not in (Ground.FREE, Ground.HELD, Ground.ADOPT_UNTIL)
+        return self.may_take_over and self.ground is not Ground.ADOPT_UNTIL
+
+    @property
+    def refusal(self) -> RefusalReason:
+        """Why its key is not accepted, if it is not."""
+        if self.ground is Ground.CONTESTED:
+            return RefusalReason.IDENTITY_CONTESTED
+        return RefusalReason.KEY_CHANGE_NEEDS_APPROVAL
 
 
 def require_own_identity(claim: Claim, facts: Facts, terms: Terms) -> None:

@@ -37,6 +37,7 @@ _METAVARS = {
     "tenant_ca_pem": "FILE",
     "envoy_path": "FILE",
     "state_dir": "DIRECTORY",
+    "audit_log": "FILE|stdout|off",
     "tls_min_version": "1.2|1.3",
     "access_log": "all|errors|off",
     "log_format": "text|json",

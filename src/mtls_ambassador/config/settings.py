@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from mtls_ambassador.config.values import (
+    AuditTarget,
     BackendUrl,
     ListenAddress,
     check_ledger_url,
     parse_allowed_paths,
+    parse_audit_log,
     parse_backend,
     parse_duration,
     parse_listen,
@@ -116,6 +118,10 @@ class Settings(BaseModel):
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of log lines: text or json.")
+    audit_log: Annotated[AuditTarget | None, BeforeValidator(parse_audit_log)] = Field(
+        default=None,
+        description="Where each admission, refusal and change goes as a line of JSON: a file, stdout, or off.",
+    )
     shutdown_grace: Seconds = Field(
         default=8.0,
         le=86400,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
@@ -30,6 +31,17 @@ class ListenAddress:
         if self.host is None:
             return f":{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTarget:
+    """Where audit lines go."""
+
+    path: Path | None
+    """A file; None: standard output."""
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else "stdout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,22 @@ def parse_listen(value: object) -> ListenAddress:
     if host and not _is_address(host):
         raise ValueError("holds no IP address before the port; write 8080, 0.0.0.0:8080 or [::]:8080")
     return ListenAddress(host or None, int(port_text))
+
+
+def parse_audit_log(value: object) -> AuditTarget | None:
+    """Read the path of a file, `stdout`, or `off`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or isinstance(value, AuditTarget):
+        return value
+    text = "off" if value is False else str(value).strip()
+    if value is True or not text:
+        raise ValueError("is neither a file nor stdout nor off; write /var/log/mtls-ambassador/audit.jsonl")
+    if text == "off":
+        return None
+    return AuditTarget(None if text in ("stdout", "-") else Path(text))
 
 
 def parse_duration(value: object) -> float:

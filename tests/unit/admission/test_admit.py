@@ -559,11 +559,14 @@ async def test_a_contested_identity_is_not_taken_over_and_its_holder_stays() -> 
     scene.steps.clear()
     scene.found = device("pending", "accepted")
     assert (await scene.refusal()).reason is RefusalReason.IDENTITY_CONTESTED
-    assert scene.steps == ["forward"]
+    assert scene.steps == ["forward", "read"]
+    scene.found = device("rejected", "accepted")
+    assert (await scene.refusal()).reason is RefusalReason.KEY_SUPERSEDED, "the better reason is still told"
     assert scene.told.count(EventKind.CONTESTED) == 1
     scene.facts_known, scene.forwarded = held_by(MINE, known=True), [200]
     await scene.admit()
     scene.clock.now += 600
+    scene.found = device("pending", "accepted")
     scene.facts_known, scene.forwarded = held_by(BEFORE), [401, 200]
     scene.memory.drop(next(iter(scene.memory._until)))
     await scene.admit()

@@ -106,6 +106,7 @@ def test_adopt_until(facts: Facts, until: dt.datetime, expected: Ground) -> None
         (Ground.ADOPT_UNTIL, True, True, False),
         (Ground.ROTATION, True, True, True),
         (Ground.HELD, False, False, False),
+        (Ground.CONTESTED, False, False, False),
     ],
 )
 def test_what_a_ground_is_good_for(ground: Ground, *, claim: bool, take_over: bool, outrank: bool) -> None:
