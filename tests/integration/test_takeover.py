@@ -44,7 +44,12 @@ class Scene:
 @pytest.mark.parametrize("binding", list(Binding))
 async def test_every_case(tmp_path: Path, binding: Binding, rotation: Rotation) -> None:
     lab = OperatedLab()
-    async with world(tmp_path, lab=lab, rotation=rotation.value, binding={"mode": binding.value, "rules": RULE}) as w:
+    settings: dict[str, object] = {}  # none at all for the default
+    if rotation is not Rotation.SAME_SUBJECT:
+        settings["rotation"] = rotation.value
+    if binding is not Binding.OFF:
+        settings["binding"] = {"mode": binding.value, "rules": RULE}
+    async with world(tmp_path, lab=lab, **settings) as w:
         await share_a_subject(w)
         for case in cases(binding, rotation):
             scene = await prepare(w, lab, case)
