@@ -19,7 +19,7 @@ from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
 from mtls_ambassador.config.errors import ConfigurationError
-from mtls_ambassador.config.material import Material, fingerprint, load_material
+from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge.binary import find_envoy
@@ -35,6 +35,7 @@ from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
+from mtls_ambassador.x509 import fingerprint
 
 _log = structlog.get_logger()
 

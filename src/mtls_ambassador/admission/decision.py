@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.admission.request import read_public_key, spki
+from mtls_ambassador.admission.request import read_public_key
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,8 @@ async def _admit(request: Request, flight: _Flight, admission: Admission, egress
         ca_keys=policy.ca_keys,
         now=dt.datetime.now(dt.UTC),
     )
-    body = await _body(request)
-    flight.request = parse_auth_request(
-        body,
+    auth_request = flight.request = parse_auth_request(
+        await _body(request),
         signatures=request.headers.getlist("x-men-signature"),
         content_types=request.headers.getlist("content-type"),
         certificate_key=flight.certificate.public_key if policy.require_same_key else None,
@@ -114,9 +113,9 @@ async def _admit(request: Request, flight: _Flight, admission: Admission, egress
     headers[REQUEST_ID_HEADER] = flight.request_id
 
     async def forward() -> Answer:
-        return await egress.request("POST", AUTH_PATH, headers=headers, body=body, within=_FORWARD_TIMEOUT)
+        return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
 
-    return await admission.admit(flight.request, flight.certificate, forward, flight.request_id)
+    return await admission.admit(auth_request, flight.certificate, forward, flight.request_id)
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:

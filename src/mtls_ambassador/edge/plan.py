@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mtls_ambassador.config.material import Material, fingerprint
+from mtls_ambassador.config.material import Material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import fingerprint
 
 BUFFER = 128 * 1024
 """Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.

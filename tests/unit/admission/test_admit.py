@@ -18,7 +18,7 @@ from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.identity import parse_identity
 from mtls_ambassador.admission.memory import AdmittedLately
-from mtls_ambassador.admission.request import AuthRequest, spki
+from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
@@ -30,6 +30,7 @@ from mtls_ambassador.mender.errors import (
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, Management, MenderDevice
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, answer
 
 KEY = ed25519.Ed25519PrivateKey.generate().public_key()

@@ -13,7 +13,6 @@ import pytest
 import structlog
 
 from mtls_ambassador.admission.admit import Admission
-from mtls_ambassador.admission.certificate import certificate_key
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
@@ -22,6 +21,7 @@ from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
 
@@ -69,8 +69,8 @@ class Service:
         )
         policy = Policy(
             require_same_key=require_same_key,
-            server_keys=frozenset({certificate_key(SERVER.certificate)}),
-            ca_keys=frozenset({certificate_key(CA.certificate)}),
+            server_keys=frozenset({spki(SERVER.key.public_key())}),
+            ca_keys=frozenset({spki(CA.key.public_key())}),
         )
         self.outcomes = Outcomes()
         self.app = create_app(admission, self.egress, policy, self.outcomes)
