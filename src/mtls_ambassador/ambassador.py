@@ -17,6 +17,7 @@ from mtls_ambassador.admission.admit import Admission
 from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
+from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
@@ -42,6 +43,7 @@ _log = structlog.get_logger()
 _KNOWN_DEVICES = 100_000
 _KNOWN_FOR = 3600.0
 _PROBE_EVERY = 60.0
+_SUMMARY_EVERY = 10.0
 
 
 class Ambassador:
@@ -126,7 +128,9 @@ class Ambassador:
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
         )
-        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes)
+        narrator = Narrator()
+        stack.callback(narrator.summarise)
+        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes, narrator)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -143,6 +147,8 @@ class Ambassador:
         self._supervisor = await stack.enter_async_context(supervisor)
         probing = asyncio.create_task(_probe(management), name="management-probe")
         stack.push_async_callback(_cancelled, probing)
+        summarising = asyncio.create_task(_summarise(narrator), name="summary-of-auth-requests")
+        stack.push_async_callback(_cancelled, summarising)
         _log.info(
             "the edge serves devices",
             listen=str(ListenAddress(settings.listen.host, self.port)),
@@ -261,6 +267,13 @@ async def _probe(management: Management) -> None:
         except Exception as error:
             _log.error("the probe of Mender's management API failed", exc_info=error)
         await asyncio.sleep(_PROBE_EVERY)
+
+
+async def _summarise(narrator: Narrator) -> None:
+    """Say what the log left out, also when the device that caused it has fallen silent."""
+    while True:
+        await asyncio.sleep(_SUMMARY_EVERY)
+        narrator.summarise()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

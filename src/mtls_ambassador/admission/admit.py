@@ -51,6 +51,8 @@ class Verdict:
     reason: RefusalReason | None = None
     """Why it is not 200, where we know."""
     detail: str = ""
+    known: bool = False
+    """It was admitted lately, so 200 is no news."""
 
 
 class Admission:
@@ -108,7 +110,7 @@ class Admission:
             # Known: nothing about Mender's state changes, so it needs no place in the queue either.
             answer = await self._forward(forward)
             if answer.status != 401:
-                return self._settle(key, answer)
+                return self._settle(key, answer, known=True)
             self._memory.drop(key)
         async with self._flights.fly(identity, certificate.fingerprint):
             if self._tries.admit(certificate.fingerprint, self._clock()) is None:
@@ -203,10 +205,10 @@ class Admission:
         except UpstreamUnavailable as error:
             raise Refused(RefusalReason.UPSTREAM_UNAVAILABLE, error.what, retry_after=30) from error
 
-    def _settle(self, key: bytes, answer: Answer) -> Verdict:
+    def _settle(self, key: bytes, answer: Answer, *, known: bool = False) -> Verdict:
         if answer.status == 200:
             self._memory.add(key)
-            return Verdict(answer)
+            return Verdict(answer, known=known)
         self._memory.drop(key)
         return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
 

@@ -19,9 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mtls_ambassador.admission.admit import Admission, Verdict
-from mtls_ambassador.admission.certificate import PeerCertificate, read_certificate, require_device
+from mtls_ambassador.admission.certificate import read_certificate, require_device
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.admission.request import AuthRequest, parse_auth_request
+from mtls_ambassador.admission.narrator import Flight, Narrator
+from mtls_ambassador.admission.request import parse_auth_request
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
@@ -51,39 +52,30 @@ class Policy:
 
 
 @dataclass(slots=True)
-class _Flight:
-    """What is known of a request so far; the log line says as much."""
-
-    request_id: str
-    address: str
-    started: float
-    certificate: PeerCertificate | None = None
-    request: AuthRequest | None = None
-
-
-@dataclass(slots=True)
 class Outcomes:
     """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label."""
 
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes) -> Starlette:
+def create_app(
+    admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes, narrator: Narrator
+) -> Starlette:
     """The ASGI application. Envoy alone can reach it, through a socket of mode 0600."""
 
     async def auth_requests(request: Request) -> Response:
-        flight = _Flight(_request_id(request), request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
+        flight = Flight(_request_id(request), request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
             verdict = await _admit(request, flight, admission, egress, policy)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
-            _tell(flight, refusal.reason, refusal.detail, refusal.reason.value.status)
+            narrator.refused(flight, refusal)
             return _refusal(refusal, flight.request_id)
         label = (
             verdict.reason.label if verdict.reason else "admitted" if verdict.answer.status == 200 else "mender_answer"
         )
         outcomes.counts[label] += 1
-        _tell(flight, verdict.reason, verdict.detail, verdict.answer.status)
+        narrator.answered(flight, verdict)
         return _passed_on(verdict.answer)
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -95,7 +87,7 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
     return Starlette(routes=[Route(AUTH_PATH, auth_requests, methods=["POST"])], exception_handlers={Exception: failed})
 
 
-async def _admit(request: Request, flight: _Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
+async def _admit(request: Request, flight: Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
     flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
     require_device(
         flight.certificate,
@@ -162,23 +154,3 @@ def _passed_on(answer: Answer) -> Response:
     ]
     response.raw_headers.append((b"content-length", str(len(answer.body)).encode()))
     return response
-
-
-def _tell(flight: _Flight, reason: RefusalReason | None, detail: str, status: int | None) -> None:
-    certificate, request = flight.certificate, flight.request
-    fields = {
-        "reason": reason.label if reason else None,
-        "detail": detail or None,
-        "status": status,
-        "identity": request.identity.normal_form if request else None,
-        "serial": certificate.serial if certificate else None,
-        "subject": certificate.subject if certificate else None,
-        "ms": round((time.monotonic() - flight.started) * 1000),
-        "request_id": flight.request_id,
-    }
-    if reason is not None:
-        _log.warning(f"refused {flight.address}: {reason.value.log}", **fields, remedy=reason.value.remedy)
-    elif status == 200:
-        _log.info(f"admitted {flight.address}", **fields)
-    else:
-        _log.warning(f"Mender answered {status} to the auth request of {flight.address}", **fields)

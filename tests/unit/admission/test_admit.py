@@ -139,8 +139,7 @@ async def test_known_device() -> None:
 
 async def test_device_admitted_lately() -> None:
     scene = Scene([200, 200, 200])
-    for _ in range(3):
-        await scene.admit()
+    assert [(await scene.admit()).known for _ in range(3)] == [False, True, True]
     assert scene.steps == ["preauthorise", *["forward"] * 3]
 
 

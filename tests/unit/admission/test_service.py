@@ -15,6 +15,7 @@ import structlog
 from mtls_ambassador.admission.admit import Admission
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
+from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
 from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.mender.egress import Answer
@@ -73,7 +74,7 @@ class Service:
             ca_keys=frozenset({spki(CA.key.public_key())}),
         )
         self.outcomes = Outcomes()
-        self.app = create_app(admission, self.egress, policy, self.outcomes)
+        self.app = create_app(admission, self.egress, policy, self.outcomes, Narrator())
 
     @property
     def forwarded(self) -> list[Sent]:
