@@ -103,7 +103,8 @@ class Ambassador:
         self.health_port = await self._serve(create_health_app(self.health), settings.health_listen)
         self.admin_port = await self._serve(create_admin_app(self.report), settings.admin_listen)
         paths = stack.enter_context(work_directory(self._environment))
-        room = capacity(raise_file_limit())
+        workers = processors()
+        room = capacity(raise_file_limit(), workers)
         state = state_directory(settings.state_dir, self._environment)
 
         def plan_again(found: Material) -> EdgePlan:
@@ -119,7 +120,7 @@ class Ambassador:
 
         plan = plan_again(material)
         write_configuration(plan)
-        egress = await stack.enter_async_context(Egress(paths.egress))
+        egress = await stack.enter_async_context(Egress(paths.egress, connections=room.auth_requests))
         management = Management(egress, _session(settings, egress))
         self._management = management
         memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
@@ -143,7 +144,7 @@ class Ambassador:
                 return
             write_configuration(plan_again(again))
 
-        supervisor = Supervisor(binary, plan, concurrency=processors(), before_restart=before_restart)
+        supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
         probing = asyncio.create_task(_probe(management), name="management-probe")
         stack.push_async_callback(_cancelled, probing)

@@ -20,6 +20,9 @@ A large download costs it a third more processor time with a quarter of this, an
 device does not fetch keeps both buffers full.
 """
 
+LARGEST_AUTH_QUEUE = 4096
+"""Auth requests that may wait for the admission service; Envoy answers more at once with 503."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkPaths:
@@ -64,6 +67,8 @@ class Capacity:
 
     connections: int
     """Device connections at the same time; each may cost two file descriptors."""
+    auth_requests: int
+    """Auth requests under way at the same time; each may cost two more. Others wait."""
     heap_bytes: int
     """Above this Envoy sheds load."""
 
