@@ -21,10 +21,11 @@ from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.journal import Journal, Keep
 from mtls_ambassador.admission.memory import AdmittedLately
+from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
 from mtls_ambassador.admission.standing import Terms
 from mtls_ambassador.config.errors import ConfigurationError
-from mtls_ambassador.config.material import Material, fingerprint, load_material
+from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge.binary import find_envoy
@@ -43,12 +44,14 @@ from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
+from mtls_ambassador.x509 import fingerprint
 
 _log = structlog.get_logger()
 
 _KNOWN_DEVICES = 100_000
 _KNOWN_FOR = 3600.0
 _PROBE_EVERY = 60.0
+_SUMMARY_EVERY = 10.0
 
 
 class Ambassador:
@@ -111,7 +114,8 @@ class Ambassador:
         self.health_port = await self._serve(create_health_app(self.health), settings.health_listen)
         self.admin_port = await self._serve(create_admin_app(self.report), settings.admin_listen)
         paths = stack.enter_context(work_directory(self._environment))
-        room = capacity(raise_file_limit())
+        workers = processors()
+        room = capacity(raise_file_limit(), workers)
         state = state_directory(settings.state_dir, self._environment)
 
         def plan_again(found: Material) -> EdgePlan:
@@ -127,7 +131,7 @@ class Ambassador:
 
         plan = plan_again(material)
         write_configuration(plan)
-        egress = await stack.enter_async_context(Egress(paths.egress))
+        egress = await stack.enter_async_context(Egress(paths.egress, connections=room.auth_requests))
         management = Management(egress, _session(settings, egress))
         self._management = management
         ledger = self.ledger = await stack.enter_async_context(_ledger(settings, state))
@@ -149,7 +153,9 @@ class Ambassador:
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
         )
-        app = create_app(admission, egress, policy, self.outcomes, journal)
+        narrator = Narrator()
+        stack.callback(narrator.summarise)
+        app = create_app(admission, egress, policy, self.outcomes, narrator, journal)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -162,10 +168,12 @@ class Ambassador:
                 return
             write_configuration(plan_again(again))
 
-        supervisor = Supervisor(binary, plan, concurrency=processors(), before_restart=before_restart)
+        supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
         probing = asyncio.create_task(_probe(management), name="management-probe")
         stack.push_async_callback(_cancelled, probing)
+        summarising = asyncio.create_task(_summarise(narrator), name="summary-of-auth-requests")
+        stack.push_async_callback(_cancelled, summarising)
         _log.info(
             "the edge serves devices",
             listen=str(ListenAddress(settings.listen.host, self.port)),
@@ -300,6 +308,13 @@ async def _probe(management: Management) -> None:
         except Exception as error:
             _log.error("the probe of Mender's management API failed", exc_info=error)
         await asyncio.sleep(_PROBE_EVERY)
+
+
+async def _summarise(narrator: Narrator) -> None:
+    """Say what the log left out, also when the device that caused it has fallen silent."""
+    while True:
+        await asyncio.sleep(_SUMMARY_EVERY)
+        narrator.summarise()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

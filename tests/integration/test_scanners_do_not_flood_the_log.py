@@ -1,4 +1,4 @@
-"""Hundreds of connections without a certificate leave some dozens of log lines, and those say how many are missing."""
+"""Hundreds of connections or bad requests leave a bounded number of log lines, and those say how many are missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import re
 from pathlib import Path
 
+from mtls_ambassador.lab.device import AUTH_REQUESTS
 from tests.attempts import attempt, request
 from tests.certificates import CertificateAuthority
 from tests.world import eventually, world
@@ -53,3 +54,22 @@ async def test_a_stolen_server_certificate_does_not_flood_it_either(tmp_path: Pa
     left_out = sum(int(count) for count in re.findall(r" left_out=(\d+)", w.log_text()))
     assert 50 <= told <= MOST_LINES
     assert told + left_out == REQUESTS
+
+
+async def test_a_device_with_bad_auth_requests_floods_nothing_and_hides_no_admission(tmp_path: Path) -> None:
+    most = 250  # the burst, and what may be told meanwhile on a slow machine
+    async with world(tmp_path) as w:
+        holder = w.ca.device("dev-1")
+        context = w.client_context(holder)
+        bad = request("POST", AUTH_REQUESTS, [("Connection", "keep-alive")], b"{}")
+        for _ in range(REQUESTS // 30):
+            answers = (await attempt(w.edge.port, bad * 30, context, answers=30)).answers
+            assert [answer.status for answer in answers] == [400] * 30
+        async with w.device(holder) as device:
+            await device.authenticate()
+            await device.authenticate()  # known now: no news
+    told, admitted = len(w.log_lines("reason=malformed_request")), len(w.log_lines(" admitted 127.0.0.1"))
+    assert told < most
+    assert admitted >= 1
+    left_out = sum(int(count) for count in re.findall(r" left_out=(\d+)", w.log_text()))
+    assert told + admitted + left_out == REQUESTS + 2

@@ -74,6 +74,8 @@ class Verdict:
     reason: RefusalReason | None = None
     """Why it is not 200, where we know."""
     detail: str = ""
+    known: bool = False
+    """It was admitted lately, so 200 is no news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Admission:
                 # Known: nothing about Mender's state changes, so it needs no place in the queue either.
                 answer = await self._forward(flight)
                 if answer.status != 401:
-                    return self._settle(flight, answer)
+                    return replace(self._settle(flight, answer), known=True)
                 self._lately.drop(key)
                 flight = replace(flight, refused=True)
             async with self._flights.fly(claim.identity, claim.certificate.key):

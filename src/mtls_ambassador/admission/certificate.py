@@ -12,11 +12,11 @@ from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
 
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.ledger.records import Certificate
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import fingerprint, spki
 
 _UNREADABLE = (
     ValueError,
@@ -114,27 +114,20 @@ def require_device(
         raise Refused(RefusalReason.CERTIFICATE_EXPIRED, f"on {certificate.not_after:%Y-%m-%d %H:%M} UTC")
 
 
-def certificate_key(certificate: x509.Certificate) -> bytes:
-    """DER of a certificate's SubjectPublicKeyInfo."""
-    return certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
 def keys_of(certificates: Iterable[x509.Certificate]) -> frozenset[bytes]:
     """The keys of certificates, without those of a kind that cannot be read, which no request can have either."""
     keys: set[bytes] = set()
     for certificate in certificates:
         with contextlib.suppress(UnsupportedAlgorithm, ValueError):
-            keys.add(certificate_key(certificate))
+            keys.add(spki(certificate.public_key()))
     return frozenset(keys)
 
 
 def _describe(certificate: x509.Certificate) -> PeerCertificate:
     serial = f"{certificate.serial_number:x}"
     return PeerCertificate(
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        public_key=certificate_key(certificate),
+        fingerprint=fingerprint(certificate),
+        public_key=spki(certificate.public_key()),
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
         serial=serial.zfill(len(serial) + len(serial) % 2),

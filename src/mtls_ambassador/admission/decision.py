@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.admission.request import read_public_key, spki
+from mtls_ambassador.admission.request import read_public_key
 from mtls_ambassador.admission.standing import Standing
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 
 _TRUSTED = frozenset({AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED})
 

@@ -21,6 +21,7 @@ from mtls_ambassador.admission.identity import Identity, parse_identity
 from mtls_ambassador.admission.strict_json import AmbiguousJsonError, parse_object
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import LARGEST_AUTH_BODY
+from mtls_ambassador.x509 import spki
 
 _KNOWN_FIELDS = frozenset({"id_data", "pubkey", "tenant_token", "tier"})
 _PUBLIC_KEY = re.compile(
@@ -107,11 +108,6 @@ def read_public_key(text: str) -> PublicKey:
         # Another encoding of the same key, such as a compressed point, is no key to Mender, or another.
         raise Refused(RefusalReason.MALFORMED, "pubkey is not in its one usual encoding")
     return key
-
-
-def spki(key: PublicKey) -> bytes:
-    """DER of a key's SubjectPublicKeyInfo: two keys are the same where this is."""
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def verify_signature(key: PublicKey, signature: bytes, body: bytes) -> None:

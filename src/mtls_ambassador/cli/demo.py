@@ -10,9 +10,6 @@ from pathlib import Path
 
 import click
 import uvloop
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mtls_ambassador.lab.demo import USER, Scene, inventory_of, stage
 from mtls_ambassador.observe.logging import configure
@@ -22,68 +19,68 @@ from mtls_ambassador.stopping import StopSignals
 class _Screen:
     """Tells the steps on the terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
         self._count = 0
 
     def step(self, text: str) -> None:
         self._count += 1
-        self._console.print(f"[bold]{self._count}. {escape(text)}[/bold]", highlight=False)
+        click.secho(f"{self._count}. {text}", bold=True)
 
     def fact(self, text: str) -> None:
-        self._console.print(f"   [green]✓[/green] {escape(text)}", highlight=False, soft_wrap=True)
+        click.echo(f"   {click.style('✓', fg='green')} {text}")
 
     def problem(self, text: str) -> None:
-        self._console.print(f"   [yellow]![/yellow] {escape(text)}", highlight=False, soft_wrap=True)
+        click.echo(f"   {click.style('!', fg='yellow')} {text}")
 
 
 @click.command
 @click.option("--exit", "leave", is_flag=True, help="Stop after the table; status 1 if a device was not accepted.")
 def demo(*, leave: bool) -> None:
     """Run everything here: CA, lab Mender Server, edge and devices; until Ctrl-C."""
-    console = Console()
     with tempfile.TemporaryDirectory(prefix="mtls-demo-") as name:
         directory = Path(name)
         log_path = directory / "edge.log"
         with log_path.open("w", encoding="utf-8", buffering=1) as log:
             configure("text", debug=False, stream=log)
-            everybody_is_in = uvloop.run(_play(console, directory, log_path, leave=leave))
+            everybody_is_in = uvloop.run(_play(directory, log_path, leave=leave))
             configure("text", debug=False)
     if not everybody_is_in:
         sys.exit(1)
 
 
-async def _play(console: Console, directory: Path, log_path: Path, *, leave: bool) -> bool:
+async def _play(directory: Path, log_path: Path, *, leave: bool) -> bool:
     signals = StopSignals()
     async with contextlib.AsyncExitStack() as stack:
-        scene = await signals.enter(stack, stage(directory, log_path, _Screen(console)))
+        scene = await signals.enter(stack, stage(directory, log_path, _Screen()))
         if scene is None:
             return False
-        console.print(_table(scene))
+        click.echo(f"\n{_table(scene)}")
         if not leave:
-            console.print(_try_next(scene), highlight=False, soft_wrap=True)
+            click.echo(_try_next(scene))
             await signals.stop.wait()
         elif not scene.everybody_is_in:
-            console.print(await asyncio.to_thread(log_path.read_text), highlight=False, markup=False)
+            click.echo(await asyncio.to_thread(log_path.read_text))
         return scene.everybody_is_in
 
 
-def _table(scene: Scene) -> Table:
-    table = Table(title="Devices in Mender", title_justify="left")
-    for column in ("status", "identity", "inventory"):
-        table.add_column(column, overflow="fold")
+def _table(scene: Scene) -> str:
+    """One line for each attribute of a device's inventory; its status and identity stand on the first."""
+    lines = [("status", "identity", "inventory")]
     for device in scene.devices:
         identity = ", ".join(f"{name}={value}" for name, value in device.identity.items())
-        inventory = "\n".join(f"{name}={value}" for name, value in sorted(inventory_of(device).items()))
-        table.add_row(device.status, escape(identity), escape(inventory))
-    return table
+        inventory = [f"{name}={value}" for name, value in sorted(inventory_of(device).items())]
+        lines.append((device.status, identity, inventory[0] if inventory else ""))
+        lines += [("", "", attribute) for attribute in inventory[1:]]
+    widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    heading, *rows = (f"{a:{widths[0]}}  {b:{widths[1]}}  {c}".rstrip() for a, b, c in lines)
+    return "\n".join([click.style(heading, bold=True), *rows])
 
 
 def _try_next(scene: Scene) -> str:
     folder = scene.directory
     device = folder / "simulated-device"
     return f"""
-[bold]Try next[/bold], in another terminal:
+{click.style("Try next", bold=True)}, in another terminal:
 
   as a stranger (then look at the log):
     openssl s_client -connect {scene.edge_url.removeprefix("https://")} </dev/null

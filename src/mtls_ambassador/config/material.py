@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.x509 import spki
 
 _SYSTEM_TRUST = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Alpine, Arch
@@ -65,11 +66,6 @@ class Material:
 def pem(certificate: x509.Certificate) -> str:
     """The certificate as PEM text."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 over the certificate, lower-case hex, as Envoy's `%DOWNSTREAM_PEER_FINGERPRINT_256%` writes it."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def load_material(settings: Settings, now: datetime.datetime) -> Material:
@@ -135,7 +131,7 @@ def judge_server_certificate(
         problems.append(Problem(problem, f"is on the curve {key.curve.name}", "Use P-256, P-384 or P-521."))
     elif not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         problems.append(Problem(problem, "is of a kind TLS here cannot use", "Use P-256, Ed25519 or RSA from 2048."))
-    elif _spki(key.public_key()) != _spki(public_key):
+    elif spki(key.public_key()) != spki(public_key):
         problems.append(
             Problem(
                 problem,
@@ -292,7 +288,3 @@ def _private_key(path: Path) -> PrivateKeyTypes:
             what = "is encrypted with a passphrase"
             remedy = "Decrypt it for the edge: openssl pkey -in FILE -out NEW; chmod 0600 NEW."
         raise ConfigurationError((Problem(f"server_key ({path})", what, remedy),)) from error
-
-
-def _spki(key: PublicKeyTypes) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

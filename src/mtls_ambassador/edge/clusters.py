@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtls_ambassador.edge.plan import BUFFER, EdgePlan
+from mtls_ambassador.edge.plan import BUFFER, LARGEST_AUTH_QUEUE, EdgePlan
 
 Json = dict[str, Any]
 
@@ -119,9 +119,15 @@ def admission_cluster(plan: EdgePlan) -> Json:
         "name": ADMISSION,
         "type": "STATIC",
         "connect_timeout": "2s",
-        # More at the same time would only wait in Python; Envoy answers those at once with 503.
+        # Each connection is one auth request under way; the others wait here, where they cost no file descriptors.
         "circuit_breakers": {
-            "thresholds": [{"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}]
+            "thresholds": [
+                {
+                    "max_connections": plan.capacity.auth_requests,
+                    "max_pending_requests": LARGEST_AUTH_QUEUE,
+                    "max_requests": LARGEST_AUTH_QUEUE,
+                }
+            ]
         },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

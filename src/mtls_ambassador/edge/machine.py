@@ -8,10 +8,16 @@ import socket
 from pathlib import Path
 
 from mtls_ambassador.config.values import ListenAddress
-from mtls_ambassador.edge.plan import BUFFER, Capacity
+from mtls_ambassador.edge.plan import BUFFER, LARGEST_AUTH_QUEUE, Capacity
+from mtls_ambassador.errors import Error
 from mtls_ambassador.serving import any_address, tcp_listener
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_FILES = 300
+"""Descriptors of an Envoy that serves nobody, without its workers: 23 were counted, name resolution opens some more."""
+_FILES_PER_WORKER = 10
+"""Six were counted; one for a connection that is turned away, two since a full pool still gets one in each worker."""
+_FEWEST_CONNECTIONS = 20
 
 
 def raise_file_limit() -> int:
@@ -21,21 +27,35 @@ def raise_file_limit() -> int:
     return 1_000_000 if hard == resource.RLIM_INFINITY else hard
 
 
-def capacity(open_files: int) -> Capacity:
+def capacity(open_files: int, workers: int) -> Capacity:
     """How many devices fit, and how much memory they may take.
 
-    A connection may need one descriptor here and one upstream. Idle it takes about 30 kB; while it downloads more
-    slowly than Mender sends, two full buffers. What all of them could take together may be more than there is: then
-    Envoy turns connections away before the kernel kills it.
+    A connection may need one descriptor here and one upstream; while its auth request is under way, two more, one to
+    the admission service and one from it. An Envoy that runs out of them can accept nobody, so all of it together stays
+    below the limit: auth requests get a quarter, as far as they need it, and those beyond wait without any.
+
+    Idle, a connection takes about 30 kB; while it downloads more slowly than Mender sends, two full buffers. What all
+    of them could take together may be more than there is: then Envoy turns connections away before the kernel kills it.
 
     Args:
         open_files: How many files a process may open.
+        workers: Envoy's worker threads.
+
+    Raises:
+        Error: hardly any device would fit.
     """
-    connections = max(100, min(50_000, (open_files - 500) // 2))
+    left = open_files - _OWN_FILES - _FILES_PER_WORKER * workers
+    auth_requests = min(LARGEST_AUTH_QUEUE, left // 8)
+    connections = min(50_000, (left - 2 * auth_requests) // 2)
+    if connections < _FEWEST_CONNECTIONS:
+        raise Error(
+            f"the limit of open files, {open_files}, is too low",
+            "Raise it to 4096 or more (LimitNOFILE= in systemd, --ulimit nofile= in Docker).",
+        )
     wanted = 256 * 2**20 + connections * (2 * BUFFER + 32768)
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     there_is = min(machine, _number(_CGROUP / "memory.max") or machine)
-    return Capacity(connections, min(wanted, there_is * 7 // 10))
+    return Capacity(connections, auth_requests, min(wanted, there_is * 7 // 10))
 
 
 def processors() -> int:

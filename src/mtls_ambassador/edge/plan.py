@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mtls_ambassador.config.material import Material, fingerprint
+from mtls_ambassador.config.material import Material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import fingerprint
 
 BUFFER = 128 * 1024
 """Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.
@@ -18,6 +19,9 @@ BUFFER = 128 * 1024
 A large download costs it a third more processor time with a quarter of this, and no less with more. One that a slow
 device does not fetch keeps both buffers full.
 """
+
+LARGEST_AUTH_QUEUE = 4096
+"""Auth requests that may wait for the admission service; Envoy answers more at once with 503."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Capacity:
 
     connections: int
     """Device connections at the same time; each may cost two file descriptors."""
+    auth_requests: int
+    """Auth requests under way at the same time; each may cost two more. Others wait."""
     heap_bytes: int
     """Above this Envoy sheds load."""
 

@@ -39,15 +39,17 @@ class Egress:
 
     Args:
         socket: The egress listener's Unix socket.
+        connections: How many at the same time; further requests wait, and their time runs.
     """
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, connections: int) -> None:
         self._socket = str(socket)
+        self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # No limit here: admission bounds its flights, and management calls are bounded by their own semaphore.
-        connector = aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=50)
+        # Envoy counts the auth requests whose device is there. Those whose device has gone away still fly.
+        connector = aiohttp.UnixConnector(self._socket, limit=self._connections, keepalive_timeout=50)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
@@ -47,6 +48,11 @@ def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 _LONGEST = 512
 """Characters of one value on a log line."""
+_BARE = re.compile(r"[!#-&(-<>-~]+")
+"""Printable ASCII without space, quotes and the equals sign."""
+_QUOTABLE = re.compile(r"[ -&(-\[\]-~]*")
+"""Printable ASCII without the single quote and the backslash."""
+_as_json = json.JSONEncoder(default=str).encode
 
 
 class _Sink:
@@ -113,10 +119,10 @@ def _pairs(fields: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if text and _is_harmless(text) and not any(character in text for character in " \"'="):
+    text = value if isinstance(value, str) else _as_json(value)
+    if _BARE.fullmatch(text):
         return text
-    return f"'{text}'" if _is_harmless(text) and not any(c in text for c in "'\\") else json.dumps(text)
+    return f"'{text}'" if _QUOTABLE.fullmatch(text) else json.dumps(text)
 
 
 def _one_line(text: str) -> str:

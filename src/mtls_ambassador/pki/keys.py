@@ -1,8 +1,7 @@
-"""Private keys: kinds, generation, PEM files, fingerprints."""
+"""Private keys: kinds, generation, PEM files."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
@@ -103,9 +101,3 @@ def load_private_key(path: Path) -> PrivateKey:
             "Use P-256, P-384, P-521, RSA or Ed25519.",
         )
     return key
-
-
-def public_fingerprint(key: PrivateKey | PublicKey) -> str:
-    """The SHA-256 of the public key's SubjectPublicKeyInfo DER (RFC 5280 section 4.1.2.7), lowercase hex."""
-    public = key.public_key() if isinstance(key, PrivateKey) else key
-    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

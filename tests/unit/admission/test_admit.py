@@ -22,7 +22,7 @@ from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.identity import parse_identity
 from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.memory import AdmittedLately
-from mtls_ambassador.admission.request import AuthRequest, spki
+from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.admission.standing import Rotation, Terms
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Claim, Event, EventKind, Facts, Holder
@@ -37,6 +37,7 @@ from mtls_ambassador.mender.errors import (
 from mtls_ambassador.mender.management import Acceptance, AuthSet, AuthSetStatus, Management, MenderDevice
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, answer
 
 KEY = ed25519.Ed25519PrivateKey.generate().public_key()
@@ -171,8 +172,7 @@ async def test_known_device() -> None:
 
 async def test_device_admitted_lately() -> None:
     scene = Scene([200, 200, 200])
-    for _ in range(3):
-        await scene.admit()
+    assert [(await scene.admit()).known for _ in range(3)] == [False, True, True]
     assert scene.steps == ["preauthorise", *["forward"] * 3]
 
 

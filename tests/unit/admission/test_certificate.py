@@ -9,17 +9,17 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.admission.certificate import (
     PeerCertificate,
-    certificate_key,
     keys_of,
     read_certificate,
     require_device,
 )
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 
 CA = CertificateAuthority("My CA")
@@ -42,8 +42,7 @@ def test_reads_what_admission_needs(kind: str) -> None:
     assert found.serial == holder.serial
     assert found.subject == "O=Acme\\, Inc.,CN=dev-1"
     assert found.issuer == "CN=My CA"
-    spki = holder.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert found.public_key == spki == certificate_key(holder.certificate)
+    assert found.public_key == spki(holder.key.public_key())
     assert not found.is_ca
 
 
@@ -98,8 +97,8 @@ def test_devices_are_devices() -> None:
     server = CA.server("my-server.com")
     require_device(
         read(CA.device("dev-1")),
-        server_keys={certificate_key(server.certificate)},
-        ca_keys={certificate_key(CA.certificate)},
+        server_keys={spki(server.certificate.public_key())},
+        ca_keys={spki(CA.certificate.public_key())},
         now=NOW,
     )
 
@@ -116,7 +115,7 @@ def test_devices_are_devices() -> None:
 )
 def test_authorities_are_not(holder: Holder, reason: RefusalReason) -> None:
     with pytest.raises(Refused) as caught:
-        require_device(read(holder), server_keys=set(), ca_keys={certificate_key(CA.certificate)}, now=NOW)
+        require_device(read(holder), server_keys=set(), ca_keys={spki(CA.certificate.public_key())}, now=NOW)
     assert caught.value.reason is reason
 
 
@@ -125,7 +124,7 @@ def test_neither_is_the_edge_itself() -> None:
     renewed = CA.device("another certificate for the server's key", key=server.key)
     for holder in (server, renewed):
         with pytest.raises(Refused) as caught:
-            require_device(read(holder), server_keys={certificate_key(server.certificate)}, ca_keys=set(), now=NOW)
+            require_device(read(holder), server_keys={spki(server.certificate.public_key())}, ca_keys=set(), now=NOW)
         assert caught.value.reason is RefusalReason.SERVER_CERTIFICATE
 
 
@@ -141,5 +140,5 @@ def test_a_certificate_that_expired_since_the_handshake() -> None:
 
 def test_keys_that_cannot_be_read_are_left_out() -> None:
     brainpool = CA.device("x", key=ec.generate_private_key(ec.BrainpoolP256R1()))
-    assert keys_of([CA.certificate, CA.certificate]) == {certificate_key(CA.certificate)}
+    assert keys_of([CA.certificate, CA.certificate]) == {spki(CA.certificate.public_key())}
     assert len(keys_of([CA.certificate, brainpool.certificate])) in {1, 2}

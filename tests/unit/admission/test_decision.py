@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from mtls_ambassador.admission.decision import Accept, Decision, Refuse, decide
-from mtls_ambassador.admission.request import spki
 from mtls_ambassador.admission.standing import Ground, Standing
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 
 ACCEPTED, PENDING, PREAUTHORIZED, REJECTED, UNKNOWN = (
     AuthSetStatus.ACCEPTED,

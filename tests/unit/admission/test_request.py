@@ -14,13 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.admission.request import AuthRequest, parse_auth_request, read_public_key, spki, verify_signature
+from mtls_ambassador.admission.request import AuthRequest, parse_auth_request, read_public_key, verify_signature
 from mtls_ambassador.lab.auth_request import PrivateKey, sign
 from mtls_ambassador.lab.server.godecode import as_struct, decode
 from mtls_ambassador.lab.server.identity import from_text
 from mtls_ambassador.lab.server.keys import KeyRefused
 from mtls_ambassador.lab.server.keys import parse as mender_key
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 
 # As keyword arguments these would be normalised: to a plain s, and to a plain k.
 LONG_S: dict[str, Any] = {"\u017f": 1, "s": 2}

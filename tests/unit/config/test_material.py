@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from mtls_ambassador.config import material
 from mtls_ambassador.config.errors import ConfigurationError
-from mtls_ambassador.config.material import Material, certificate_names, fingerprint, load_material, pem
+from mtls_ambassador.config.material import Material, certificate_names, load_material, pem
 from mtls_ambassador.config.settings import Settings
 from tests.certificates import CertificateAuthority, Holder, KeyKind
 
@@ -122,7 +122,6 @@ def test_good_material(files: Files) -> None:
     assert found.server_chain_pem.encode() == SERVER.pem
     assert found.device_ca_pem.encode() == CA.pem
     assert pem(SERVER.certificate).encode() == SERVER.pem
-    assert fingerprint(SERVER.certificate) == SERVER.fingerprint
 
 
 def test_an_intermediate_of_the_server_is_shown_too(files: Files) -> None:

@@ -104,7 +104,7 @@ def plan(
         port=chosen.listen.port,
         machine_has_ipv6=ipv6,
         former_server_certificates=former,
-        capacity=Capacity(connections=10_000, heap_bytes=2**30),
+        capacity=Capacity(connections=10_000, auth_requests=2_000, heap_bytes=2**30),
     )
 
 

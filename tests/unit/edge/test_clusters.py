@@ -86,3 +86,8 @@ def test_the_admission_service_is_a_socket_of_the_work_directory() -> None:
     (endpoints,) = admission_cluster(plan())["load_assignment"]["endpoints"]
     (endpoint,) = endpoints["lb_endpoints"]
     assert endpoint["endpoint"]["address"] == {"pipe": {"path": f"{DIRECTORY}/work/admission.sock"}}
+
+
+def test_auth_requests_beyond_those_under_way_wait_in_envoy() -> None:
+    (limits,) = admission_cluster(plan())["circuit_breakers"]["thresholds"]
+    assert limits == {"max_connections": 2_000, "max_pending_requests": 4096, "max_requests": 4096}

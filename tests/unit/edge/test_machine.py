@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mtls_ambassador.config.values import ListenAddress
 from mtls_ambassador.edge import machine
@@ -16,8 +18,8 @@ from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, rai
 from mtls_ambassador.errors import Error
 from mtls_ambassador.serving import has_ipv6
 
-ALL_FULL = 256 * 2**20 + 9750 * 288 * 1024
-"""What 9750 devices take that all download slowly."""
+ALL_FULL = 256 * 2**20 + 7380 * 288 * 1024
+"""What 7380 devices take that all download slowly."""
 
 
 @pytest.fixture
@@ -33,15 +35,42 @@ def has_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "connections"),
-    [(20_000, 9750), (1024, 262), (100, 100), (1_000_000, 50_000), (10**9, 50_000)],
+    ("files", "workers", "connections", "auth_requests"),
+    [
+        (20_000, 2, 7380, 2460),
+        (1024, 2, 264, 88),
+        (400, 2, 30, 10),
+        (100_000, 4, 45_734, 4096),
+        (1_000_000, 2, 50_000, 4096),
+        (10**9, 64, 50_000, 4096),
+    ],
 )
-def test_descriptors_limit_connections(cgroup: Path, files: int, connections: int) -> None:
-    assert capacity(files).connections == connections
+def test_descriptors_limit_connections(
+    cgroup: Path, files: int, workers: int, connections: int, auth_requests: int
+) -> None:
+    found = capacity(files, workers)
+    assert (found.connections, found.auth_requests) == (connections, auth_requests)
+
+
+@given(files=st.integers(400, 2_000_000), workers=st.integers(1, 4))
+def test_everything_at_once_stays_below_the_limit_of_open_files(files: int, workers: int) -> None:
+    """Every device connection with an upstream one, every auth request on its way in and out, and Envoy's own.
+
+    Its own are 23 and 6 for each worker, as counted, and three that each worker may have beyond a limit.
+    """
+    found = capacity(files, workers)
+    assert 2 * found.connections + 2 * found.auth_requests + 23 + 9 * workers <= files
+    assert 0 < found.auth_requests <= found.connections
+
+
+@pytest.mark.parametrize(("files", "workers"), [(0, 1), (300, 1), (360, 2), (1024, 70)])
+def test_too_few_descriptors_are_an_error(files: int, workers: int) -> None:
+    with pytest.raises(Error, match=f"the limit of open files, {files}, is too low"):
+        capacity(files, workers)
 
 
 def test_memory_follows_from_connections(cgroup: Path) -> None:
-    assert capacity(20_000).heap_bytes == ALL_FULL
+    assert capacity(20_000, 2).heap_bytes == ALL_FULL
 
 
 @pytest.mark.parametrize(
@@ -50,12 +79,12 @@ def test_memory_follows_from_connections(cgroup: Path) -> None:
 )
 def test_a_containers_memory_limits_the_heap(cgroup: Path, limit: str, heap: int) -> None:
     (cgroup / "memory.max").write_text(limit)
-    assert capacity(20_000).heap_bytes == heap
+    assert capacity(20_000, 2).heap_bytes == heap
 
 
 def test_the_machines_memory_limits_the_heap(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_memory(monkeypatch, 10**9 // 4096 * 4096)
-    assert capacity(20_000).heap_bytes == 10**9 // 4096 * 4096 * 7 // 10
+    assert capacity(20_000, 2).heap_bytes == 10**9 // 4096 * 4096 * 7 // 10
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class ScriptedEgress(Egress):
     """Gives `steps` in their order, or what `always` is set to; remembers what was `sent`."""
 
     def __init__(self, *steps: Step) -> None:
-        super().__init__(Path("/nowhere"))
+        super().__init__(Path("/nowhere"), connections=1)
         self.steps = list(steps)
         self.always: Step | None = None
         self.sent: list[Sent] = []

@@ -42,7 +42,7 @@ class Peer:
 @asynccontextmanager
 async def egress_to(directory: Path, peer: Peer) -> AsyncIterator[Egress]:
     server = await asyncio.start_unix_server(peer, directory / "s")
-    async with server, Egress(directory / "s") as egress:
+    async with server, Egress(directory / "s", connections=100) as egress:
         yield egress
 
 
@@ -115,7 +115,7 @@ async def test_broken_answers(tmp_path: Path, raw: bytes) -> None:
 
 
 async def test_no_socket(tmp_path: Path) -> None:
-    async with Egress(tmp_path / "none") as egress:
+    async with Egress(tmp_path / "none", connections=100) as egress:
         with pytest.raises(UpstreamUnavailable, match="egress socket failed"):
             await egress.request("GET", "/", headers={}, within=5)
 
@@ -132,7 +132,7 @@ async def test_answers_have_a_limit(tmp_path: Path, size: int, fits: bool) -> No
 
 async def test_only_inside_its_block() -> None:
     with pytest.raises(RuntimeError):
-        await Egress(Path("/nowhere")).request("GET", "/", headers={}, within=1)
+        await Egress(Path("/nowhere"), connections=100).request("GET", "/", headers={}, within=1)
 
 
 @pytest.mark.parametrize(

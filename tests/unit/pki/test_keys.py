@@ -1,8 +1,7 @@
-"""`pki.keys`: kinds, PEM files of openssl and ours, fingerprints."""
+"""`pki.keys`: kinds, PEM files of openssl and ours."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from mtls_ambassador.pki.keys import KeyFileError, KeyKind, generate, load_private_key, private_pem, public_fingerprint
+from mtls_ambassador.pki.keys import KeyFileError, KeyKind, generate, load_private_key, private_pem
 from tests.certificates import PrivateKey, new_key
 
 # openssl ecparam -genkey -name P-256 (without the -noout of the documentation)
@@ -44,7 +43,7 @@ def test_every_kind_survives_a_file(tmp_path: Path, kind: KeyKind) -> None:
     path.write_bytes(private_pem(key))
     again = load_private_key(path)
     assert type(again) is type(key)
-    assert public_fingerprint(again) == public_fingerprint(key)
+    assert again.public_key() == key.public_key()
     assert {
         KeyKind.P256: lambda k: isinstance(k, ec.EllipticCurvePrivateKey) and k.key_size == 256,
         KeyKind.P384: lambda k: isinstance(k, ec.EllipticCurvePrivateKey) and k.key_size == 384,
@@ -70,19 +69,13 @@ def test_rsa4096_has_4096_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_openssls_traditional_form_is_read(tmp_path: Path, key: PrivateKey) -> None:
     path = tmp_path / "private.key"
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
-    assert public_fingerprint(load_private_key(path)) == public_fingerprint(key)
+    assert load_private_key(path).public_key() == key.public_key()
 
 
 def test_curve_parameters_before_the_key_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "private.key"
     path.write_text(WITH_PARAMETERS)
     assert isinstance(load_private_key(path), ec.EllipticCurvePrivateKey)
-
-
-def test_the_fingerprint_is_that_of_the_public_key_info() -> None:
-    key = new_key()
-    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert public_fingerprint(key) == public_fingerprint(key.public_key()) == hashlib.sha256(der).hexdigest()
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
