@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.certificates import CertificateAuthority
@@ -23,8 +24,10 @@ GRACE = 60
 """Seconds; far more than a stop may take here, however busy the machine is."""
 POLLING, IDLE = 150, 150
 QUICK, HELD, LARGE = (f"/api/devices/v1/deployments/{name}" for name in ("quick", "held", "large"))
-LARGE_BODY = bytes(range(256)) * 600
-"""More than two kernels take of it at first, and little enough for Envoy to take all the rest."""
+LARGE_BODY = bytes(range(256)) * 500
+"""More than the kernel takes of it in SEGMENTS, and little enough for Envoy to take all the rest."""
+SEGMENTS = 1000
+"""Bytes in a packet, as on a real network; in loopback's own size the kernel takes megabytes at once."""
 
 
 @dataclass
@@ -54,12 +57,13 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def connection(
-        self, buffer: int | None = None
+        self, *, slow: bool = False
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A TCP connection, TLS to come; `buffer` is how many bytes our kernel takes for it."""
+        """A TCP connection, TLS to come; if `slow`, both kernels take little before it is read."""
         client = socket.socket()
-        if buffer is not None:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        if slow:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENTS)
         client.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.edge.port))
@@ -208,10 +212,39 @@ async def test_a_handshake_in_progress_is_waited_for_and_its_request(scene: Scen
 
 
 async def test_the_end_of_an_answer_that_is_fetched_slowly_is_waited_for(scene: Scene) -> None:
-    async with scene.connection(buffer=4096) as (reader, writer):
+    async with scene.connection(slow=True) as (reader, writer):
         await scene.secured(writer)
         writer.write(request(LARGE))
         await reader.readuntil(b"\r\n\r\n")
         await scene.stop()
         assert await reader.readexactly(len(LARGE_BODY)) == LARGE_BODY
         await scene.stopped()
+
+
+async def test_no_connection_is_reset_in_the_kernels_queue(scene: Scene) -> None:
+    opened: list[socket.socket] = []
+
+    def open_one_after_another() -> None:
+        while len(opened) < 600:
+            client = socket.socket()
+            try:
+                client.connect(("127.0.0.1", scene.edge.port))
+            except ConnectionRefusedError:
+                client.close()
+                return
+            client.setblocking(False)
+            opened.append(client)
+
+    opening = asyncio.create_task(asyncio.to_thread(open_one_after_another))
+    try:
+        await eventually(lambda: len(opened) > 100)
+        await scene.stop()
+        await opening
+        for client in opened:
+            with pytest.raises(BlockingIOError):  # open, and silent
+                client.recv(1)
+    finally:
+        await opening
+        for client in opened:
+            client.close()
+    await scene.stopped()
