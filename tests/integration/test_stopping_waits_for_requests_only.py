@@ -36,6 +36,7 @@ class Upstream:
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
@@ -47,6 +48,7 @@ class Upstream:
                 body = LARGE_BODY if target == LARGE else b"whole"
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
+                self.answered[target] += 1
 
 
 @dataclass
@@ -56,21 +58,9 @@ class Scene:
     tls: ssl.SSLContext
 
     @contextlib.asynccontextmanager
-    async def connection(
-        self, *, slow: bool = False
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A TCP connection, TLS to come; if `slow`, both kernels take little before it is read."""
-        client = socket.socket()
-        if slow:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENTS)
-        client.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.edge.port))
-        except BaseException:
-            client.close()
-            raise
-        reader, writer = await asyncio.open_connection(sock=client, limit=4096)
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A TCP connection, TLS to come."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.edge.port)
         try:
             yield reader, writer
         finally:
@@ -212,13 +202,31 @@ async def test_a_handshake_in_progress_is_waited_for_and_its_request(scene: Scen
 
 
 async def test_the_end_of_an_answer_that_is_fetched_slowly_is_waited_for(scene: Scene) -> None:
-    async with scene.connection(slow=True) as (reader, writer):
-        await scene.secured(writer)
-        writer.write(request(LARGE))
-        await reader.readuntil(b"\r\n\r\n")
+    """All of it is sent as far as requests are concerned, and the rest of it is with Envoy."""
+
+    def ask() -> ssl.SSLSocket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENTS)
+        client.connect(("127.0.0.1", scene.edge.port))
+        secured = scene.tls.wrap_socket(client, server_hostname="my-server.com")
+        secured.sendall(request(LARGE))
+        return secured
+
+    def fetch() -> bytes:
+        with client.makefile("rb") as file:
+            while file.readline() != b"\r\n":
+                pass
+            return file.read(len(LARGE_BODY))
+
+    with await asyncio.to_thread(ask) as client:
+        await eventually(lambda: scene.upstream.answered[LARGE])
         await scene.stop()
-        assert await reader.readexactly(len(LARGE_BODY)) == LARGE_BODY
-        await scene.stopped()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await scene.edge.process.wait()
+        assert await asyncio.to_thread(fetch) == LARGE_BODY
+    await scene.stopped()
 
 
 async def test_no_connection_is_reset_in_the_kernels_queue(scene: Scene) -> None:
