@@ -156,9 +156,7 @@ async def test_idle_connections_are_not_waited_for(scene: Scene) -> None:
     It got no byte of an answer then, as RFC 9112 section 9.5 tells clients to expect of a connection that was idle.
     """
     counts: Counter[str] = Counter()
-    devices = [
-        asyncio.create_task(device(scene, counts, polls=number < POLLING)) for number in range(POLLING + IDLE)
-    ]
+    devices = [asyncio.create_task(device(scene, counts, polls=number < POLLING)) for number in range(POLLING + IDLE)]
     await eventually(lambda: counts["answered"] >= 2 * POLLING + IDLE, GRACE)
     assert set(counts) == {"answered"}
 
