@@ -47,7 +47,8 @@ class EnvoyAdmin:
     async def traffic(self) -> Traffic:
         """What devices have under way."""
         text = await self._ask("GET", r"/stats?filter=^http\.edge\.downstream_(cx|rq)_")
-        found = {name: int(number) for name, number in re.findall(r"^http\.edge\.downstream_(\w+): (\d+)", text, re.M)}
+        gauges = re.findall(r"^http\.edge\.downstream_(\w+): (\d+)", text, re.MULTILINE)
+        found = {name: int(number) for name, number in gauges}
         connections = found.get("cx_active", 0)
         return Traffic(
             connections=connections,

@@ -1,10 +1,10 @@
 """New connections, held back for a moment, so that none is left in the kernel's queue when the listeners close.
 
-The kernel finishes TCP handshakes by itself and queues the connections until Envoy accepts them; those still queued when a
-listener closes are reset. No option of Envoy stops the one and not the other. So a socket of ours joins Envoy's on
-their port (SO_REUSEPORT), a program tells the kernel to give it every new connection, and a filter on it drops the
-first packet of each unanswered. Envoy empties its queue meanwhile. A peer whose packet was dropped sends it again after
-a second (RFC 6298 section 2.1): by then it is refused, or served by whoever listens next.
+The kernel finishes TCP handshakes by itself and queues the connections until Envoy accepts them; those that are still
+queued when a listener closes are reset. No option of Envoy stops the one and not the other. So a socket of ours joins
+Envoy's on their port (SO_REUSEPORT), a program tells the kernel to give it every new connection, and a filter on it
+drops the first packet of each unanswered. Envoy empties its queue meanwhile. A peer whose packet was dropped sends it
+again after a second (RFC 6298 section 2.1): by then it is refused, or served by whoever listens next.
 
 Neither program needs a privilege: both are classic BPF (socket(7), SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF).
 """
