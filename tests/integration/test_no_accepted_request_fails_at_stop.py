@@ -1,8 +1,4 @@
-"""SIGTERM under load: what was accepted is answered; only new connections are refused.
-
-A connection that still waits in the kernel's queue when the listeners close was never accepted by anybody: the kernel
-resets it before its TLS handshake, which a client cannot tell from a refusal and treats as one.
-"""
+"""SIGTERM under load: every connection that was made is served; only new ones are refused."""
 
 from __future__ import annotations
 
@@ -28,11 +24,7 @@ async def _one_connection_after_another(port: int, context: ssl.SSLContext, coun
         except ConnectionError:
             return
         try:
-            try:
-                await writer.start_tls(context, server_hostname="my-server.com")
-            except ConnectionResetError:
-                counts["never accepted"] += 1
-                continue
+            await writer.start_tls(context, server_hostname="my-server.com")
             writer.write(_REQUEST)
             answer = await reader.readuntil(b"\r\n")
             counts["answered" if b" 401 " in answer else "odd"] += 1
@@ -86,8 +78,7 @@ async def test_no_accepted_request_fails_at_stop(tmp_path: Path) -> None:
         await asyncio.gather(*load)
         assert b" 401 " in await slow
         assert await edge.process.wait() == 0
-    assert set(counts) <= {"answered", "never accepted"}, counts
-    assert counts["never accepted"] < 10, counts
+    assert set(counts) == {"answered"}, counts
 
 
 async def _slow(port: int, context: ssl.SSLContext) -> bytes:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import aiohttp
 
 from mtls_ambassador.edge.plan import WorkPaths
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What devices have under way at one moment."""
+
+    connections: int
+    """Open, in handshake or later."""
+    new: int
+    """Those among them that have not begun a request yet, in handshake for the most part."""
+    requests: int
+    """Not answered yet; WebSockets and downloads too."""
+    unsent: int
+    """Bytes of answers that a device has not taken yet."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything: each connection had an answer, and no request since."""
+        return not (self.new or self.requests or self.unsent)
 
 
 class EnvoyAdmin:
@@ -24,17 +44,19 @@ class EnvoyAdmin:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    async def active_connections(self) -> int:
-        """Device connections that are open, in handshake or later."""
-        text = await self._ask("GET", r"/stats?filter=^http\.edge\.downstream_cx_active$")
-        match = re.search(r"downstream_cx_active: (\d+)", text)
-        return int(match[1]) if match else 0
-
-    async def active_requests(self) -> int:
-        """Requests of devices that are not answered yet."""
-        text = await self._ask("GET", r"/stats?filter=^http\.edge\.downstream_rq_active$")
-        match = re.search(r"downstream_rq_active: (\d+)", text)
-        return int(match[1]) if match else 0
+    async def traffic(self) -> Traffic:
+        """What devices have under way."""
+        text = await self._ask("GET", r"/stats?filter=^http\.edge\.downstream_(cx|rq)_")
+        gauges = re.findall(r"^http\.edge\.downstream_(\w+): (\d+)", text, re.MULTILINE)
+        found = {name: int(number) for name, number in gauges}
+        connections = found.get("cx_active", 0)
+        return Traffic(
+            connections=connections,
+            # A connection has a codec from its first byte of HTTP on.
+            new=max(0, connections - found.get("cx_http1_active", 0)),
+            requests=found.get("rq_active", 0),
+            unsent=found.get("cx_tx_bytes_buffered", 0),
+        )
 
     async def secrets_taken(self) -> bool:
         """Whether the server certificate, with its key, and the trust bundle have been taken."""
@@ -47,9 +69,12 @@ class EnvoyAdmin:
         text = await self._ask("GET", r"/stats?filter=downstream_global_cx_overflow$")
         return sum(int(count) for count in re.findall(r"downstream_global_cx_overflow: (\d+)", text))
 
-    async def stop_accepting(self) -> None:
-        """Let every answer close its connection (`/healthcheck/fail`), and close the listeners for devices."""
+    async def close_after_answers(self) -> None:
+        """Let every answer close its connection (`/healthcheck/fail`)."""
         await self._ask("POST", "/healthcheck/fail")
+
+    async def close_listeners(self) -> None:
+        """Close the listeners for devices, for good."""
         await self._ask("POST", "/drain_listeners?inboundonly")
 
     async def _ask(self, method: str, path: str) -> str:

@@ -13,6 +13,8 @@ Json = dict[str, Any]
 
 _STATISTICS: list[Json] = [
     {"exact": "http.edge.downstream_cx_active"},
+    {"exact": "http.edge.downstream_cx_http1_active"},
+    {"exact": "http.edge.downstream_cx_tx_bytes_buffered"},
     {"exact": "http.edge.downstream_rq_active"},
     {"suffix": ".downstream_global_cx_overflow"},
     {"prefix": "sds."},

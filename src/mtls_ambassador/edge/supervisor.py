@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from types import TracebackType
@@ -16,6 +17,7 @@ import structlog
 from mtls_ambassador.edge.admin import EnvoyAdmin
 from mtls_ambassador.edge.binary import EnvoyBinary
 from mtls_ambassador.edge.errors import EdgeError
+from mtls_ambassador.edge.held_back import held_back
 from mtls_ambassador.edge.narrator import Narrator
 from mtls_ambassador.edge.plan import EdgePlan
 from mtls_ambassador.edge.process import EnvoyProcess
@@ -29,6 +31,11 @@ _LONGEST_PAUSE = 10.0
 _SECRETS_TIMEOUT = 6.0
 """Seconds; Envoy itself waits five for a secret before it is ready without."""
 _LOOK_EVERY = 10.0
+_LOOK_WHILE_DRAINING = 0.05
+_HELD_BACK = 1.0
+"""Seconds for TCP handshakes in progress to be finished and accepted: what a peer waits for an answer at first."""
+_AFTER_GRACE = 0.25
+"""Seconds that short requests in progress may take beyond the grace."""
 _STEADY = 60.0
 """Seconds of service after which an earlier death counts no more."""
 
@@ -116,35 +123,54 @@ class Supervisor:
     async def drain(self, grace: float, enough: Callable[[], Awaitable[object]]) -> None:
         """Accept nothing more, let what is in progress finish, and return when it has or time is up.
 
+        Idle connections are not waited for. Nor does Envoy close them: its idle timeout takes a second over each, in
+        which a request on it is lost (`delayed_close_timeout`).
+
         Args:
-            grace: Seconds that open connections get.
+            grace: Seconds that requests get.
             enough: Awaited beside it; when it returns, so does this (a second signal, say).
         """
         if self.state is not State.READY:
             return
         self.state = State.DRAINING
         impatient = asyncio.ensure_future(enough())
+        fewest = sys.maxsize
         try:
             async with asyncio.timeout(grace):
-                await self._admin.stop_accepting()
+                await self._stop_accepting(grace, impatient)
                 while not impatient.done():
-                    if not await self._admin.active_connections():
+                    traffic = await self._admin.traffic()
+                    if traffic.idle:
+                        _log.info("no request is in progress", idle_connections=traffic.connections)
                         return
-                    await asyncio.sleep(0.05)
+                    fewest = min(fewest, traffic.requests)
+                    await asyncio.sleep(_LOOK_WHILE_DRAINING)
         except TimeoutError:
-            await self._tell_what_is_cut(grace)
+            await self._cut(grace, fewest)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("envoy could not be asked to drain", exc_info=error)
         finally:
             impatient.cancel()
 
-    async def _tell_what_is_cut(self, grace: float) -> None:
+    async def _stop_accepting(self, grace: float, impatient: asyncio.Future[object]) -> None:
+        await self._admin.close_after_answers()
+        with held_back(self._plan, listeners=self._concurrency):
+            await asyncio.wait((impatient,), timeout=min(_HELD_BACK, grace / 4))
+            await self._admin.close_listeners()
+
+    async def _cut(self, grace: float, fewest: int) -> None:
+        """Tell what is cut, at the moment when it is only what takes long: when there were never fewer requests."""
+        deadline = asyncio.get_running_loop().time() + _AFTER_GRACE
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-            connections, requests = await self._admin.active_connections(), await self._admin.active_requests()
-            if requests:
-                _log.warning(f"{requests} requests were not finished within shutdown_grace and are cut", grace=grace)
-            elif connections:
-                _log.info(f"{connections} idle connections are closed", grace=grace)
+            while (traffic := await self._admin.traffic()).requests > fewest:
+                if asyncio.get_running_loop().time() > deadline:
+                    break
+            if traffic.requests:
+                _log.warning(
+                    f"{traffic.requests} requests were not finished within shutdown_grace and are cut", grace=grace
+                )
+            elif not traffic.idle:
+                _log.info(f"{traffic.connections} connections are closed", grace=grace)
 
     async def _start(self) -> None:
         self._last_words = []

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from mtls_ambassador.edge.admin import EnvoyAdmin
+from mtls_ambassador.edge.admin import EnvoyAdmin, Traffic
 from mtls_ambassador.edge.plan import WorkPaths
 from mtls_ambassador.serving import HttpServer, unix_listener
 
@@ -49,13 +49,32 @@ async def test_what_cannot_be_asked_is_not_ready(tmp_path: Path) -> None:
     admin = EnvoyAdmin(WorkPaths(tmp_path))
     assert not await admin.ready()
     with pytest.raises(aiohttp.ClientError):
-        await admin.active_connections()
+        await admin.traffic()
 
 
-@pytest.mark.parametrize(("answer", "count"), [("http.edge.downstream_cx_active: 17\n", 17), ("", 0)])
-async def test_connections_are_counted(tmp_path: Path, envoy: Pretended, answer: str, count: int) -> None:
-    envoy.answers["/stats"] = answer
-    assert await EnvoyAdmin(WorkPaths(tmp_path)).active_connections() == count
+_NAMES = ("cx_active", "cx_http1_active", "rq_active", "cx_tx_bytes_buffered")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "traffic", "idle"),
+    [
+        ((), Traffic(connections=0, new=0, requests=0, unsent=0), True),
+        ((17, 17, 0, 0), Traffic(connections=17, new=0, requests=0, unsent=0), True),
+        ((17, 16, 0, 0), Traffic(connections=17, new=1, requests=0, unsent=0), False),
+        ((17, 17, 2, 0), Traffic(connections=17, new=0, requests=2, unsent=0), False),
+        ((17, 17, 0, 9), Traffic(connections=17, new=0, requests=0, unsent=9), False),
+        ((17, 18, 0, 0), Traffic(connections=17, new=0, requests=0, unsent=0), True),
+    ],
+)
+async def test_traffic_is_what_devices_have_under_way(
+    tmp_path: Path, envoy: Pretended, numbers: tuple[int, ...], traffic: Traffic, idle: bool
+) -> None:
+    envoy.answers["/stats"] = "".join(
+        f"http.edge.downstream_{name}: {number}\n" for name, number in zip(_NAMES, numbers, strict=False)
+    )
+    found = await EnvoyAdmin(WorkPaths(tmp_path)).traffic()
+    assert found == traffic
+    assert found.idle is idle
 
 
 @pytest.mark.parametrize(
@@ -72,6 +91,8 @@ async def test_connections_that_were_turned_away_are_counted(
     assert await EnvoyAdmin(WorkPaths(tmp_path)).turned_away() == count
 
 
-async def test_draining_closes_answers_first_and_then_the_listeners(tmp_path: Path, envoy: Pretended) -> None:
-    await EnvoyAdmin(WorkPaths(tmp_path)).stop_accepting()
+async def test_draining_is_two_steps(tmp_path: Path, envoy: Pretended) -> None:
+    admin = EnvoyAdmin(WorkPaths(tmp_path))
+    await admin.close_after_answers()
+    await admin.close_listeners()
     assert envoy.asked == ["POST /healthcheck/fail", "POST /drain_listeners?inboundonly"]

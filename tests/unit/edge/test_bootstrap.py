@@ -69,10 +69,10 @@ def test_the_machine_sets_the_limits() -> None:
 
 def test_statistics_are_those_that_are_read() -> None:
     patterns = render_bootstrap(plan())["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
-    asked = re.findall(r"filter=\S*?(downstream_\w+)", inspect.getsource(EnvoyAdmin))
-    assert len(asked) == 3
-    for name in asked:
-        assert any(str(text).endswith(name) for pattern in patterns for text in pattern.values()), name
+    recorded = {str(text).rpartition("downstream_")[2] for pattern in patterns for text in pattern.values()} - {"sds."}
+    read = set(re.findall(r"(?:downstream_|\")((?:cx|rq|global)_\w+)", inspect.getsource(EnvoyAdmin)))
+    assert recorded == read
+    assert len(read) == 5
 
 
 def test_file_sds_needs_a_node() -> None:
