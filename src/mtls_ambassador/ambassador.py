@@ -18,6 +18,7 @@ from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.policy import identity_binding
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
@@ -128,6 +129,7 @@ class Ambassador:
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
+            binding=identity_binding(settings.binding),
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)

@@ -224,6 +224,15 @@ class RefusalReason(Enum):
         "the client's certificate expired while its connection was open",
         "Issue the device a new certificate.",
     )
+    IDENTITY_MISMATCH = Refusal(
+        "identity_mismatch",
+        Stage.AUTH_REQUEST,
+        401,
+        "the certificate does not belong to this identity",
+        "the client's certificate does not match the identity in the auth request",
+        "See `detail` for what the rule expected. If the device is right, mend the rules in binding, or issue it a "
+        "certificate that fits. Else it claims to be another device.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,

@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -21,7 +22,9 @@ from mtls_ambassador.admission.admit import Admission, Verdict
 from mtls_ambassador.admission.certificate import read_certificate, require_device
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.narrator import Flight, Narrator
+from mtls_ambassador.admission.policy import BindingMismatch, IdentityBinding
 from mtls_ambassador.admission.request import parse_auth_request
+from mtls_ambassador.config.binding import BindingMode
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
@@ -48,11 +51,16 @@ class Policy:
     """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
     ca_keys: AbstractSet[bytes]
     """The same of the trust bundle."""
+    binding: IdentityBinding
+    """What ties an identity to a certificate."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label."""
+    """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label.
+
+    `binding_warned` counts beside these: the device would have been refused, and goes on.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -64,10 +72,15 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
     request.
     """
 
+    def warned(flight: Flight, mismatch: BindingMismatch) -> None:
+        """The certificate does not match the identity; with mode `refuse` this device would have been refused."""
+        outcomes.counts["binding_warned"] += 1
+        narrator.warned(flight, mismatch)
+
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admission, egress, policy)
+            verdict = await _admit(request, flight, admission, egress, policy, warned)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             narrator.refused(flight, refusal)
@@ -97,7 +110,14 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
     return app
 
 
-async def _admit(request: Request, flight: Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
+async def _admit(
+    request: Request,
+    flight: Flight,
+    admission: Admission,
+    egress: Egress,
+    policy: Policy,
+    warned: Callable[[Flight, BindingMismatch], None],
+) -> Verdict:
     flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
     require_device(
         flight.certificate,
@@ -111,6 +131,13 @@ async def _admit(request: Request, flight: Flight, admission: Admission, egress:
         content_types=request.headers.getlist("content-type"),
         certificate_key=flight.certificate.public_key if policy.require_same_key else None,
     )
+    if policy.binding.mode is not BindingMode.OFF:
+        try:
+            policy.binding.policy.verify(flight.certificate, auth_request.identity)
+        except BindingMismatch as mismatch:
+            if policy.binding.mode is BindingMode.REFUSE:
+                raise Refused(RefusalReason.IDENTITY_MISMATCH, mismatch.what) from mismatch
+            warned(flight, mismatch)
     headers = forwarded_headers(request.headers.raw)
     headers[REQUEST_ID_HEADER] = flight.request_id
 

@@ -35,8 +35,11 @@ from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, answer
 
 KEY = ed25519.Ed25519PrivateKey.generate().public_key()
 OTHER_KEY = ed25519.Ed25519PrivateKey.generate().public_key()
+LONG_AGO = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 FOREVER = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
-CERTIFICATE = PeerCertificate("ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False, not_after=FOREVER)
+CERTIFICATE = PeerCertificate(
+    "ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False, not_before=LONG_AGO, not_after=FOREVER
+)
 UNAVAILABLE = ManagementUnavailable("it is down", label="error", retry_after=12)
 FORBIDDEN = ManagementForbidden("the role does not allow it")
 UNREACHABLE = UpstreamUnavailable("Mender cannot be reached")
