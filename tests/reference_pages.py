@@ -6,12 +6,16 @@ A page is prose with a part between `<!-- generated -->` and `<!-- end of genera
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
+import yaml
 
 from mtls_ambassador.cli.main import command
+from mtls_ambassador.config.binding import COMPARISONS, FIELDS
+from mtls_ambassador.config.binding_form import BINDING_KEYS, RULE_KEYS, parse_binding
+from mtls_ambassador.config.pattern import LONGEST_VALUE
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import ENVIRONMENT_PREFIX
 from mtls_ambassador.refusals import RefusalReason, Stage
@@ -86,7 +90,52 @@ def _setting(key: str) -> str:
     names = " | ".join(rows)
     values = " | ".join(value.replace("|", "\\|") for value in rows.values())
     dashes = " | ".join("---" for _ in rows)
-    return f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    text = f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    return f"{text}\n\n{_SHAPES[key]()}" if key in _SHAPES else text
+
+
+def _binding() -> str:
+    """The shape of `binding`: an example that is read here, and what may stand in it."""
+    parse_binding(yaml.safe_load(_BINDING_EXAMPLE)["binding"])
+    return "\n\n".join(
+        [
+            "[Identity binding](../guide/identity-binding.md) says how to choose rules.",
+            f"```yaml\n{_BINDING_EXAMPLE}```",
+            _table("binding", BINDING_KEYS.items()),
+            _table("rule", RULE_KEYS.items()),
+            _table("certificate", FIELDS.items()),
+            _table("compare", COMPARISONS.items()),
+            _ABOUT_PATTERNS,
+        ]
+    )
+
+
+_ABOUT_PATTERNS = (
+    "A `pattern` is a regular expression of Python without lookaround, backreferences and flags; `\\d` and the like "
+    f"mean ASCII. A value longer than {LONGEST_VALUE} characters matches none. One that could take long on some value "
+    "is refused at the start."
+)
+
+_BINDING_EXAMPLE = """\
+binding:
+  mode: warn
+  rules:                                # all must hold
+    - certificate: subject.CN
+      identity: mac
+      compare: mac
+    - any:
+        - certificate: san.dns
+          template: "{serial}.devices.example.com"
+        - certificate: subject.serialNumber
+          pattern: 'dev-(?P<serial>\\d{8})'
+"""
+
+_SHAPES: Mapping[str, Callable[[], str]] = {"binding": _binding}
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"| `{name}` | {text} |" for name, text in rows]
+    return "\n".join([f"| {title} | |", "| --- | --- |", *lines])
 
 
 def _default(value: object) -> str:

@@ -22,6 +22,7 @@ from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.journal import Journal, Keep
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.policy import identity_binding
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
 from mtls_ambassador.admission.standing import Terms
 from mtls_ambassador.config.errors import ConfigurationError
@@ -152,6 +153,7 @@ class Ambassador:
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
+            binding=identity_binding(settings.binding),
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)

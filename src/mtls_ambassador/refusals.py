@@ -234,6 +234,15 @@ class RefusalReason(Enum):
         "forget the certificate: `mtls-ambassador devices forget SERIAL`. If devices are meant to share it, see "
         "identities_per_certificate. Else a device claims to be another.",
     )
+    IDENTITY_MISMATCH = Refusal(
+        "identity_mismatch",
+        Stage.AUTH_REQUEST,
+        401,
+        "the certificate does not belong to this identity",
+        "the client's certificate does not match the identity in the auth request",
+        "See `detail` for what the rule expected. If the device is right, mend the rules in binding, or issue it a "
+        "certificate that fits. Else it claims to be another device.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,

@@ -12,6 +12,7 @@ from mtls_ambassador.admission.admit import Verdict
 from mtls_ambassador.admission.certificate import PeerCertificate
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.journal import Attempt
+from mtls_ambassador.admission.policy import BindingMismatch
 from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.observe.throttle import ThrottleEach
 from mtls_ambassador.refusals import RefusalReason
@@ -47,6 +48,7 @@ class Narrator:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lines = ThrottleEach(burst=200, per_second=0.5)
+        self._warnings = ThrottleEach(burst=3, per_second=1 / 300)
 
     def answered(self, flight: Flight, verdict: Verdict) -> None:
         """Tell that the device got Mender's answer."""
@@ -72,6 +74,19 @@ class Narrator:
         left_out = self._admit(flight)
         if left_out is not None:
             self._refused(flight, refusal.reason, refusal.detail, refusal.reason.value.status, left_out)
+
+    def warned(self, flight: Flight, mismatch: BindingMismatch) -> None:
+        """Tell that the device would have been refused if the binding's mode were `refuse`."""
+        left_out = self._warnings.admit(flight.certificate.fingerprint if flight.certificate else None, self._clock())
+        if left_out is None:
+            return
+        reason = RefusalReason.IDENTITY_MISMATCH
+        _log.warning(
+            f"binding mode refuse would refuse {flight.address}: {reason.value.log}",
+            would_be=reason.label,
+            detail=mismatch.what,
+            **self._fields(flight, None, left_out),
+        )
 
     def summarise(self) -> None:
         """Say how many lines were left out and not yet told."""

@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -23,7 +24,9 @@ from mtls_ambassador.admission.certificate import read_certificate, require_devi
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.narrator import Flight, Narrator
+from mtls_ambassador.admission.policy import BindingMismatch, IdentityBinding
 from mtls_ambassador.admission.request import parse_auth_request
+from mtls_ambassador.config.binding import BindingMode
 from mtls_ambassador.ledger.records import Claim, Event, EventKind
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
@@ -51,11 +54,16 @@ class Policy:
     """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
     ca_keys: AbstractSet[bytes]
     """The same of the trust bundle."""
+    binding: IdentityBinding
+    """What ties an identity to a certificate."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label."""
+    """How often what happened since the start: `admitted`, `mender_answer`, or a refusal reason's label.
+
+    `binding_warned` counts beside these: the device would have been refused, and goes on.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -69,14 +77,22 @@ def create_app(
     request.
     """
 
+    def warned(flight: Flight, mismatch: BindingMismatch) -> None:
+        """The certificate does not match the identity; with mode `refuse` this device would have been refused."""
+        outcomes.counts["binding_warned"] += 1
+        narrator.warned(flight, mismatch)
+        if flight.attempt is not None:
+            journal.enter(EventKind.WARNED, flight.attempt, rule=mismatch.rule, detail=mismatch.what)
+
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admission, egress, policy)
+            verdict = await _admit(request, flight, admission, egress, policy, warned)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             narrator.refused(flight, refusal)
-            _enter(journal, flight, refusal.reason, refusal.detail)
+            rule = refusal.__cause__.rule if isinstance(refusal.__cause__, BindingMismatch) else None
+            _enter(journal, flight, refusal.reason, refusal.detail, rule=rule)
             return _refusal(refusal, flight.request_id)
         label = (
             verdict.reason.label if verdict.reason else "admitted" if verdict.answer.status == 200 else "mender_answer"
@@ -84,7 +100,7 @@ def create_app(
         outcomes.counts[label] += 1
         narrator.answered(flight, verdict)
         if verdict.answer.status != 200:  # admission enters what it admits, before anybody else's flight
-            _enter(journal, flight, verdict.reason, verdict.detail, verdict.answer.status)
+            _enter(journal, flight, verdict.reason, verdict.detail, mender_status=verdict.answer.status)
         return _passed_on(verdict.answer)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +121,14 @@ def create_app(
     return app
 
 
-async def _admit(request: Request, flight: Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
+async def _admit(
+    request: Request,
+    flight: Flight,
+    admission: Admission,
+    egress: Egress,
+    policy: Policy,
+    warned: Callable[[Flight, BindingMismatch], None],
+) -> Verdict:
     flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
     require_device(
         flight.certificate,
@@ -119,23 +142,36 @@ async def _admit(request: Request, flight: Flight, admission: Admission, egress:
         content_types=request.headers.getlist("content-type"),
         certificate_key=flight.certificate.public_key if policy.require_same_key else None,
     )
-    headers = forwarded_headers(request.headers.raw)
-    headers[REQUEST_ID_HEADER] = flight.request_id
-
-    async def forward() -> Answer:
-        return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
-
     claim = Claim(
         auth_request.identity.normal_form,
         flight.certificate.record(flight.anchor),
         hashlib.sha256(auth_request.public_key).hexdigest(),
     )
     flight.attempt = Attempt(flight.request_id, flight.address, claim)
+    if policy.binding.mode is not BindingMode.OFF:
+        try:
+            policy.binding.policy.verify(flight.certificate, auth_request.identity)
+        except BindingMismatch as mismatch:
+            if policy.binding.mode is BindingMode.REFUSE:
+                raise Refused(RefusalReason.IDENTITY_MISMATCH, mismatch.what) from mismatch
+            warned(flight, mismatch)
+    headers = forwarded_headers(request.headers.raw)
+    headers[REQUEST_ID_HEADER] = flight.request_id
+
+    async def forward() -> Answer:
+        return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
+
     return await admission.admit(auth_request, flight.attempt, forward)
 
 
 def _enter(
-    journal: Journal, flight: Flight, reason: RefusalReason | None, detail: str, mender_status: int | None = None
+    journal: Journal,
+    flight: Flight,
+    reason: RefusalReason | None,
+    detail: str,
+    *,
+    mender_status: int | None = None,
+    rule: str | None = None,
 ) -> None:
     """Have a request remembered that was not admitted."""
     claim = flight.attempt.claim if flight.attempt else None
@@ -151,6 +187,7 @@ def _enter(
             reason.label if reason else None,
             detail,
             mender_status=mender_status,
+            rule=rule,
         )
     )
 

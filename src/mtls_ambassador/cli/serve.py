@@ -44,6 +44,7 @@ _METAVARS = {
     "shutdown_grace": "DURATION",
     "handshake_timeout": "DURATION",
     "allowed_paths": "PATHS",
+    "binding": "JSON",
 }
 
 

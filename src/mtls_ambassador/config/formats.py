@@ -78,7 +78,9 @@ def _parse_hcl(text: str) -> object:
     import hcl2  # noqa: PLC0415
     import lark  # noqa: PLC0415
 
-    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True, preserve_heredocs=False)
+    options = hcl2.SerializationOptions(
+        with_comments=False, strip_string_quotes=True, preserve_heredocs=False, explicit_blocks=False
+    )
     try:
         return hcl2.loads(text, serialization_options=options)
     except lark.exceptions.UnexpectedInput as error:

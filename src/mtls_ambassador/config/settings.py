@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from mtls_ambassador.config.binding import Binding
+from mtls_ambassador.config.binding_form import GivenBinding
 from mtls_ambassador.config.values import (
     AuditTarget,
     BackendUrl,
@@ -113,6 +115,11 @@ class Settings(BaseModel):
         default=True,
         description="The key in a device's auth request must be its certificate's key. false allows a separate key "
         "(C++ clients without Security.AuthPrivateKey), and lets any device replay an auth request it has seen.",
+    )
+    binding: GivenBinding = Field(
+        default=Binding(),
+        description="Rules that tie a device's identity to its certificate: a mapping, or JSON text in the environment "
+        "and on the command line.",
     )
     access_log: Annotated[Literal["all", "errors", "off"], BeforeValidator(_off)] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."

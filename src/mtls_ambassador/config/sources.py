@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
@@ -224,7 +225,21 @@ def _validate(given: Mapping[str, Given]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(tuple(_problem(detail, given) for detail in error.errors())) from None
+        raise ConfigurationError(
+            tuple(problem for detail in error.errors() for problem in _problems(detail, given))
+        ) from None
+
+
+def _problems(detail: Any, given: Mapping[str, Given]) -> tuple[Problem, ...]:
+    fault = detail.get("ctx", {}).get("error")
+    if not isinstance(fault, MalformedBinding):
+        return (_problem(detail, given),)
+    first, *inner = detail["loc"]
+    path = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
+    return tuple(
+        Problem(f"{path}{'.' if place else ''}{place} ({given[str(first)].origin})", what, remedy)
+        for place, what, remedy in fault.faults
+    )
 
 
 def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:

@@ -19,8 +19,11 @@ from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.journal import Journal
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.policy import identity_binding
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
 from mtls_ambassador.admission.standing import Terms
+from mtls_ambassador.config.binding import Binding
+from mtls_ambassador.config.binding_form import parse_binding
 from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.ledger.records import Claim, Event, Facts
 from mtls_ambassador.mender.egress import Answer
@@ -70,7 +73,9 @@ class EmptyMemory:
 class Service:
     """The application, with a Mender behind it whose auth answers and management answers are given."""
 
-    def __init__(self, auth: Answer, *management: Answer, require_same_key: bool = True) -> None:
+    def __init__(
+        self, auth: Answer, *management: Answer, require_same_key: bool = True, binding: object = None
+    ) -> None:
         clock = Clock()
         self.auth, self.management = auth, list(management)
         self.egress = ScriptedEgress()
@@ -83,6 +88,7 @@ class Service:
             require_same_key=require_same_key,
             server_keys=frozenset({spki(SERVER.key.public_key())}),
             ca_keys=frozenset({spki(CA.key.public_key())}),
+            binding=identity_binding(parse_binding(binding) if binding else Binding()),
         )
         self.outcomes = Outcomes()
         self.app = create_app(admission, self.egress, policy, self.outcomes, Narrator(), journal)
@@ -217,6 +223,51 @@ async def test_refusals_before_mender_hears_of_it(
     (line,) = map(json.loads, log.getvalue().splitlines())
     assert (line["level"], line["reason"], line["status"]) == ("warning", reason, status)
     assert line["remedy"]
+
+
+CN_IS_MAC = [{"certificate": "subject.CN", "identity": "mac"}]
+WHY = "expected subject.CN a, got dev-1 (rule: subject.CN equals mac)"
+
+
+async def test_a_certificate_that_does_not_match_its_identity_is_refused(log: io.StringIO) -> None:
+    service = Service(TOKEN, binding={"mode": "refuse", "rules": CN_IS_MAC})
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (401, "identity_mismatch")
+    assert "dev-1" not in reply.body.decode()
+    assert service.egress.sent == []
+    assert service.outcomes.counts == {"identity_mismatch": 1}
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["reason"], line["detail"], line["identity"]) == ("identity_mismatch", WHY, '{"mac":"a"}')
+
+
+async def test_one_that_matches_is_not(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), binding={"rules": CN_IS_MAC})
+    holder = CA.device("a", key=DEVICE.key)
+    assert (await service.post(holder)).status == 200
+    assert service.outcomes.counts == {"admitted": 1}
+    assert "binding" not in log.getvalue()
+
+
+async def test_mode_warn_admits_and_says_so_but_not_each_time(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), binding={"mode": "warn", "rules": CN_IS_MAC})
+    for _ in range(5):
+        assert (await service.post()).status == 200
+    assert service.outcomes.counts == {"admitted": 5, "binding_warned": 5}
+    lines = [line for line in map(json.loads, log.getvalue().splitlines()) if "would_be" in line]
+    assert len(lines) == 3
+    assert lines[0]["event"] == (
+        "binding mode refuse would refuse 192.0.2.1:4711: "
+        "the client's certificate does not match the identity in the auth request"
+    )
+    assert (lines[0]["level"], lines[0]["would_be"], lines[0]["detail"]) == ("warning", "identity_mismatch", WHY)
+    assert (lines[0]["subject"], lines[0]["request_id"]) == ("CN=dev-1", "r-1")
+
+
+@pytest.mark.parametrize("binding", [None, {"mode": "off", "rules": CN_IS_MAC}])
+async def test_without_rules_nothing_is_compared(binding: object) -> None:
+    service = Service(TOKEN, answer(201), binding=binding)
+    assert (await service.post()).status == 200
+    assert service.outcomes.counts == {"admitted": 1}
 
 
 async def test_separate_key_is_a_setting() -> None:
