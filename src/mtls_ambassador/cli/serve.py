@@ -12,7 +12,8 @@ import structlog
 import uvloop
 
 from mtls_ambassador import ambassador
-from mtls_ambassador.config.settings import SECRET_KEYS, Settings
+from mtls_ambassador.config.anchors import SECRET_KEYS
+from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.sources import load
 from mtls_ambassador.errors import Error
 from mtls_ambassador.observe.logging import configure
@@ -41,6 +42,12 @@ _METAVARS = {
     "shutdown_grace": "DURATION",
     "handshake_timeout": "DURATION",
     "allowed_paths": "PATHS",
+    "trust_anchors": "JSON",
+    "rotation": "same-subject|any|never",
+    "identities_per_certificate": "1|unlimited",
+    "adopt_until": "DATE",
+    "auth_rate_per_certificate": "RATE",
+    "auth_rate_per_address": "RATE",
 }
 
 

@@ -35,6 +35,11 @@ class Throttle:
         self._tokens -= 1
         return self.take()
 
+    @property
+    def wait(self) -> float:
+        """Seconds from the last `admit` until one more would pass."""
+        return max(0.0, (1 - self._tokens) / self._per_second)
+
     def take(self) -> int:
         """How many were held back since this was last asked; for a summary when it is quiet again."""
         held_back, self._held_back = self._held_back, 0
@@ -66,6 +71,11 @@ class ThrottleEach:
                 self._forgotten += self._throttles.popitem(last=False)[1].take()
         self._throttles.move_to_end(peer)
         return throttle.admit(now)
+
+    def wait(self, peer: Hashable) -> float:
+        """As `Throttle.wait`, for one peer; 0 for one that is not remembered."""
+        throttle = self._throttles.get(peer)
+        return throttle.wait if throttle else 0.0
 
     def take(self) -> int:
         """How many of all peers were held back and not yet told."""

@@ -86,7 +86,7 @@ def judged(chosen: Settings, *, server: Holder = SERVER) -> Material:
     return Material(
         server_chain=(server.certificate, *server.intermediates),
         server_names=certificate_names(server.certificate),
-        device_cas=(CA.certificate,),
+        anchors={anchor.name: (CA.certificate,) for anchor in chosen.anchors},
         upstream_trust=(chosen.mender_ca or SYSTEM_TRUST) if verified else None,
         warnings=(),
     )
