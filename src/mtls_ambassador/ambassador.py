@@ -14,11 +14,14 @@ import structlog
 
 from mtls_ambassador import __version__
 from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
+from mtls_ambassador.config.anchors import SINGLE, Credentials
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
@@ -32,7 +35,7 @@ from mtls_ambassador.edge.work import work_directory, write_configuration
 from mtls_ambassador.mender.egress import Egress
 from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
-from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
+from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session, SessionStatus
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
@@ -65,7 +68,7 @@ class Ambassador:
         self._environment = environment
         self._stack = contextlib.AsyncExitStack()
         self._supervisor: Supervisor | None = None
-        self._management: Management | None = None
+        self._managements: dict[str, Management] = {}
         self._stopping = False
         self.outcomes = Outcomes()
         self.port = 0
@@ -121,17 +124,20 @@ class Ambassador:
         plan = plan_again(material)
         write_configuration(plan)
         egress = await stack.enter_async_context(Egress(paths.egress, connections=room.auth_requests))
-        management = Management(egress, _session(settings, egress))
-        self._management = management
-        memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
+        self._managements = _managements(settings, egress)
+        memory, flights = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic), Flights()
+        admissions = {name: Admission(management, memory, flights) for name, management in self._managements.items()}
+        anchors = Anchors(settings.anchors, material.anchors)
         policy = Policy(
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
+            anchors=anchors,
+            rates=AuthRates(settings.auth_rate_per_certificate, settings.auth_rate_per_address),
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)
-        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes, narrator)
+        app = create_app(admissions, egress, policy, self.outcomes, narrator)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -143,11 +149,13 @@ class Ambassador:
                 )
                 return
             write_configuration(plan_again(again))
+            anchors.trust(again.anchors)
 
         supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
-        probing = asyncio.create_task(_probe(management), name="management-probe")
-        stack.push_async_callback(_cancelled, probing)
+        for management, names in _by_management(self._managements).items():
+            probing = asyncio.create_task(_probe(management, names), name="management-probe")
+            stack.push_async_callback(_cancelled, probing)
         summarising = asyncio.create_task(_summarise(narrator), name="summary-of-auth-requests")
         stack.push_async_callback(_cancelled, summarising)
         _log.info(
@@ -188,12 +196,14 @@ class Ambassador:
     def health(self) -> Health:
         """How the edge is now."""
         state = self._supervisor.state if self._supervisor else State.STARTING
-        status = self._management.status if self._management else None
+        seen = {name: management.status for name, management in self._managements.items()}
+        worst = next((status for status in seen.values() if status.label != "ok"), next(iter(seen.values()), None))
         return Health(
             ready=state is State.READY and not self._stopping,
             detail={
                 "envoy": state.value,
-                "management": {"state": status.label, "text": status.text} if status else {"state": "untried"},
+                "management": _told(worst) if worst else {"state": "untried"},
+                "trust_anchors": {name: {"management": _told(status)} for name, status in seen.items()},
             },
         )
 
@@ -205,7 +215,7 @@ class Ambassador:
             "ready": health.ready,
             **health.detail,
             "envoy_restarts": self._supervisor.restarts if self._supervisor else 0,
-            "management_calls": self._management.calls if self._management else 0,
+            "management_calls": sum(management.calls for management in _by_management(self._managements)),
             "auth_requests": dict(self.outcomes.counts),
         }
 
@@ -247,26 +257,48 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
     _log.info("stopped")
 
 
-def _session(settings: Settings, egress: Egress) -> Session:
-    if settings.mender_token is not None:
-        return PersonalAccessToken(settings.mender_token.get_secret_value())
-    password = settings.mender_pass.get_secret_value() if settings.mender_pass else ""
-    return Login(egress, settings.mender_user or "", password)
+def _managements(settings: Settings, egress: Egress) -> dict[str, Management]:
+    """Name of each trust anchor to the management API with its credentials; anchors with the same ones share it."""
+    found: dict[Credentials, Management] = {}
+    for anchor in settings.anchors:
+        if anchor.credentials not in found:
+            found[anchor.credentials] = Management(egress, _session(anchor.credentials, egress))
+    return {anchor.name: found[anchor.credentials] for anchor in settings.anchors}
 
 
-async def _probe(management: Management) -> None:
+def _session(credentials: Credentials, egress: Egress) -> Session:
+    if credentials.token is not None:
+        return PersonalAccessToken(credentials.token.get_secret_value())
+    password = credentials.password.get_secret_value() if credentials.password else ""
+    return Login(egress, credentials.user or "", password)
+
+
+def _by_management(managements: Mapping[str, Management]) -> dict[Management, list[str]]:
+    """Each management once, and the trust anchors it serves."""
+    names: dict[Management, list[str]] = {}
+    for name, management in managements.items():
+        names.setdefault(management, []).append(name)
+    return names
+
+
+def _told(status: SessionStatus) -> dict[str, str]:
+    return {"state": status.label, "text": status.text}
+
+
+async def _probe(management: Management, anchors: list[str]) -> None:
     """Find out early, and keep knowing, whether devices could be admitted; keeps the session fresh on the way."""
+    of = None if anchors == [SINGLE] else ", ".join(anchors)
     while True:
         try:
             if management.status.label == "ok":
                 await management.session.token()
             else:
                 await management.probe()
-                _log.info("Mender's management API answers", session=management.status.text)
+                _log.info("Mender's management API answers", session=management.status.text, anchor=of)
         except ManagementUnavailable as error:
-            _log.error(f"new devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
+            _log.error(f"new devices cannot be admitted now: {error.what}", remedy=error.remedy or None, anchor=of)
         except Exception as error:
-            _log.error("the probe of Mender's management API failed", exc_info=error)
+            _log.error("the probe of Mender's management API failed", exc_info=error, anchor=of)
         await asyncio.sleep(_PROBE_EVERY)
 
 

@@ -20,7 +20,14 @@ from mtls_ambassador.refusals import RefusalReason
 _REMEMBERED = 100_000
 _MOST_PRESENTED = 16
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class Anchors:
@@ -117,7 +124,7 @@ def read_presented(header: str) -> list[x509.Certificate]:
 
 
 def _may_issue(certificate: x509.Certificate) -> bool:
-    """Whether RFC 5280 sections 4.2.1.3 and 4.2.1.9 let it sign certificates: a device's own must not vouch for others."""
+    """Whether it is a CA (RFC 5280 sections 4.2.1.3, 4.2.1.9): a device's own certificate must not vouch for others."""
     try:
         if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             return False

@@ -42,8 +42,6 @@ class PeerCertificate:
     is_ca: bool
     not_after: dt.datetime
     """With its time zone."""
-    anchor: str = ""
-    """Name of the trust anchor that verified it; empty until that is found out."""
 
 
 def read_certificate(header: str | None) -> PeerCertificate:

@@ -27,6 +27,8 @@ class Flight:
     started: float
     """Monotonic seconds."""
     certificate: PeerCertificate | None = None
+    anchor: str = ""
+    """Name of the certificate's trust anchor; empty until it is found."""
     request: AuthRequest | None = None
 
 
@@ -95,6 +97,7 @@ class Narrator:
             "identity": request.identity.normal_form if request else None,
             "serial": certificate.serial if certificate else None,
             "subject": certificate.subject if certificate else None,
+            "anchor": flight.anchor or None,
             "ms": round((self._clock() - flight.started) * 1000),
             "request_id": flight.request_id,
             "left_out": left_out or None,

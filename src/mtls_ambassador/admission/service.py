@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -18,13 +19,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mtls_ambassador.admission.admit import Admission, Verdict
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import read_certificate, require_device
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.narrator import Flight, Narrator
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.request import parse_auth_request
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
-from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
+from mtls_ambassador.wire import (
+    ADDRESS_HEADER,
+    AUTH_PATH,
+    CERTIFICATE_HEADER,
+    CHAIN_HEADER,
+    LARGEST_AUTH_BODY,
+    REQUEST_ID_HEADER,
+)
 
 _log = structlog.get_logger()
 
@@ -48,6 +58,10 @@ class Policy:
     """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
     ca_keys: AbstractSet[bytes]
     """The same of the trust bundle."""
+    anchors: Anchors
+    """Whose the certificates are."""
+    rates: AuthRates
+    """How many auth requests are listened to."""
 
 
 @dataclass(slots=True)
@@ -57,17 +71,26 @@ class Outcomes:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes, narrator: Narrator) -> ASGIApp:
+def create_app(
+    admissions: Mapping[str, Admission], egress: Egress, policy: Policy, outcomes: Outcomes, narrator: Narrator
+) -> ASGIApp:
     """The ASGI application. Envoy alone can reach it, through a socket of mode 0600.
 
     One path and one method, without Starlette's router and middleware: they took a tenth of Python's time for an auth
     request.
+
+    Args:
+        admissions: Name of each trust anchor to who admits its devices, with that anchor's credentials.
+        egress: The way to Mender.
+        policy: What the owner wants.
+        outcomes: Counts what happens.
+        narrator: Tells it.
     """
 
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admission, egress, policy)
+            verdict = await _admit(request, flight, admissions, egress, policy)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             narrator.refused(flight, refusal)
@@ -97,19 +120,25 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
     return app
 
 
-async def _admit(request: Request, flight: Flight, admission: Admission, egress: Egress, policy: Policy) -> Verdict:
-    flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
+async def _admit(
+    request: Request, flight: Flight, admissions: Mapping[str, Admission], egress: Egress, policy: Policy
+) -> Verdict:
+    policy.rates.require_address(flight.address)
+    header = request.headers.get(CERTIFICATE_HEADER, "")
+    certificate = flight.certificate = read_certificate(header)
+    policy.rates.require_certificate(certificate.fingerprint)
     require_device(
-        flight.certificate,
+        certificate,
         server_keys=policy.server_keys,
         ca_keys=policy.ca_keys,
         now=dt.datetime.now(dt.UTC),
     )
+    flight.anchor = policy.anchors.for_certificate(certificate, request.headers.get(CHAIN_HEADER, header)).name
     auth_request = flight.request = parse_auth_request(
         await _body(request),
         signatures=request.headers.getlist("x-men-signature"),
         content_types=request.headers.getlist("content-type"),
-        certificate_key=flight.certificate.public_key if policy.require_same_key else None,
+        certificate_key=certificate.public_key if policy.require_same_key else None,
     )
     headers = forwarded_headers(request.headers.raw)
     headers[REQUEST_ID_HEADER] = flight.request_id
@@ -117,7 +146,7 @@ async def _admit(request: Request, flight: Flight, admission: Admission, egress:
     async def forward() -> Answer:
         return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
 
-    return await admission.admit(auth_request, flight.certificate, forward, flight.request_id)
+    return await admissions[flight.anchor].admit(auth_request, certificate, forward, flight.request_id)
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:

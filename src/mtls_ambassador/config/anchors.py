@@ -141,7 +141,9 @@ def anchors_fault(anchors: tuple[TrustAnchor, ...], above: Credentials) -> tuple
         if own is not None:
             return f"trust_anchors, {anchor.name}, {key}", what, remedy
         if above == Credentials(None, None, None):
-            remedy = f"Set mender_token, or mender_user and mender_pass, in the anchor {anchor.name} or for all anchors."
+            remedy = (
+                f"Set mender_token, or mender_user and mender_pass, in the anchor {anchor.name} or for all anchors."
+            )
             return f"trust_anchors, {anchor.name}", "has no credentials, and there are none for all anchors", remedy
         return fault
     return None

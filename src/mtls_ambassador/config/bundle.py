@@ -59,13 +59,13 @@ def judge_bundle(anchors: Sequence[Anchor], found: Found) -> list[Problem]:
 
 
 def ambiguous_names(found: Found) -> list[str]:
-    """Subjects that several keys have, each with a key identifier: right, as long as device certificates name theirs."""
+    """Subjects that several keys have, each with its key identifier: right, if device certificates name theirs."""
     groups = _by_subject(found)
     return [cas[0][1].subject.rfc4514_string() for cas in groups if _keys(cas) > 1 and not _confusable(cas)]
 
 
 def _confused(where: Mapping[str, str], found: Found) -> Iterator[Problem]:
-    """Envoy takes the first CA of the right subject, unless key identifiers (RFC 5280 section 4.2.1.1) tell it better."""
+    """Envoy takes the first CA of the subject, unless key identifiers (RFC 5280 section 4.2.1.1) tell it better."""
     for cas in _by_subject(found):
         if _keys(cas) > 1 and _confusable(cas):
             places = " and ".join(dict.fromkeys(where[name] for name, _ in cas))
@@ -131,9 +131,7 @@ def _confusable(cas: Sequence[tuple[str, x509.Certificate]]) -> bool:
 
 def _key(ca: x509.Certificate) -> bytes:
     try:
-        return ca.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return ca.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm):
         return ca.public_bytes(serialization.Encoding.DER)  # no certificate verifies with such a key
 

@@ -73,8 +73,8 @@ def load(
         warnings = (*warnings, f"{config_file} holds a secret and may be read by everybody: chmod 0600 it")
     _merge(given, from_environment)
     options = {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()}
-    if _holds_secret(options):
-        origin = options.get(_ANCHORS, Given(None, "command line")).origin
+    if _ANCHORS in options and _holds_secret({_ANCHORS: options[_ANCHORS]}):
+        origin = options[_ANCHORS].origin
         what = "holds a password or token, and everybody on this machine can read a command line"
         remedy = "Name a file instead: mender_pass_file or mender_token_file."
         raise ConfigurationError((Problem(f"{_ANCHORS} ({origin})", what, remedy),))
@@ -264,9 +264,7 @@ def _anchor_name(anchors: list[dict[str, Any]], index: int) -> str:
 def _validate(given: Mapping[str, Given]) -> Settings:
     values = {key: entry.value for key, entry in given.items()}
     problems = [
-        _empty(f"{key} ({given[key].origin})")
-        for key in sorted(SECRET_KEYS & values.keys())
-        if values[key] == ""
+        _empty(f"{key} ({given[key].origin})") for key in sorted(SECRET_KEYS & values.keys()) if values[key] == ""
     ]
     if problems:
         raise ConfigurationError(tuple(problems))

@@ -14,6 +14,8 @@ class Throttle:
         per_second: How many pass in the long run.
     """
 
+    __slots__ = ("_burst", "_held_back", "_last", "_per_second", "_tokens")  # there may be 100,000 of them
+
     def __init__(self, burst: int, per_second: float) -> None:
         self._burst = float(burst)
         self._per_second = per_second
