@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from mtls_ambassador.cli.main import command
-from mtls_ambassador.config.anchors import SECRET_KEYS
+from mtls_ambassador.config.anchors import SECRET_KEYS, TrustAnchor
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.sources import ENVIRONMENT_PREFIX
 from mtls_ambassador.refusals import RefusalReason, Stage
@@ -85,7 +85,14 @@ def _setting(key: str) -> str:
     names = " | ".join(rows)
     values = " | ".join(value.replace("|", "\\|") for value in rows.values())
     dashes = " | ".join("---" for _ in rows)
-    return f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    text = f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    return f"{text}\n\n{_anchor_keys()}" if key == "trust_anchors" else text
+
+
+def _anchor_keys() -> str:
+    fields = TrustAnchor.model_fields.items()
+    rows = (f"| `{key}` | {'yes' if item.is_required() else 'no'} | {item.description} |" for key, item in fields)
+    return "\n".join(["| key of an anchor | required | |", "| --- | --- | --- |", *rows])
 
 
 def _default(value: object) -> str:
@@ -96,6 +103,8 @@ def _default(value: object) -> str:
             return "true" if value else "false"
         case float():
             return f"`{value:g}s`"
+        case ():
+            return "empty"
         case tuple():
             return f"`{','.join(map(str, value))}`"
         case _:

@@ -27,9 +27,9 @@ class Flight:
     started: float
     """Monotonic seconds."""
     certificate: PeerCertificate | None = None
+    request: AuthRequest | None = None
     anchor: str = ""
     """Name of the certificate's trust anchor; empty until it is found."""
-    request: AuthRequest | None = None
 
 
 class Narrator:
