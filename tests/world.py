@@ -149,7 +149,7 @@ def edge_settings(directory: Path, backend: str, files: Mapping[str, object], **
         **files,
     }
     if "trust_anchors" in options:  # they bring their own
-        del given["tenant_ca_pem"]
+        given.pop("tenant_ca_pem", None)
     elif "mender_token" not in options:
         given |= {"mender_user": USER, "mender_pass": PASSWORD}
     return load(None, {}, {**given, **options}, default_file=directory / "none.yaml").settings

@@ -7,6 +7,8 @@ them apart.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,3 +161,17 @@ async def test_bad_credentials_of_one_anchor_leave_the_other_alone(tmp_path: Pat
         health = plants.w.edge.health()
         assert health.ready
         assert health.detail["management"]["state"] == "credentials_refused"
+
+
+async def test_cas_that_change_are_known_to_both_sides_at_once(tmp_path: Path) -> None:
+    """When Envoy is started again it reads the files anew, and so does what finds the anchor."""
+    successor = CertificateAuthority("Plant 2, second CA")
+    async with two_plants(tmp_path) as plants:
+        assert await plants.admitted_as(TWO.device("dev-1")) == "plant-2"
+        (tmp_path / "two").write_bytes(successor.pem)
+        old, edge = plants.w.edge.envoy_pid, plants.w.edge
+        assert old is not None
+        os.kill(old, signal.SIGKILL)
+        await eventually(lambda: edge.envoy_pid not in {None, old} and edge.health().ready, 30)
+        assert await plants.admitted_as(successor.device("dev-2")) == "plant-2"
+        assert await plants.admitted_as(ONE.device("dev-3")) == "plant-1"

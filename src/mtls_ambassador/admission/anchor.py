@@ -103,13 +103,21 @@ def find_anchors(leaf: x509.Certificate, presented: Sequence[x509.Certificate], 
     paths, left = [leaf], [item for item in presented if item != leaf and _may_issue(item)]
     while paths:
         certificate = paths.pop()
-        owners = {name for name, cas in found.items() if any(signed_by(certificate, ca) for ca in cas)}
-        names |= owners
-        if not owners:
+        owner = _owner(certificate, found)
+        if owner is not None:
+            names.add(owner)
+        else:
             above = [item for item in left if signed_by(certificate, item)]
             left = [item for item in left if item not in above]
             paths += above
     return frozenset(names)
+
+
+def _owner(certificate: x509.Certificate, found: Found) -> str | None:
+    """The anchor whose CA signed it; no key is in two of them. The name only says whom to try first."""
+    cas = [(name, ca) for name, several in found.items() for ca in several]
+    cas.sort(key=lambda item: item[1].subject != certificate.issuer)
+    return next((name for name, ca in cas if signed_by(certificate, ca)), None)
 
 
 def read_presented(header: str) -> list[x509.Certificate]:

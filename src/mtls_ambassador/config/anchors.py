@@ -80,7 +80,8 @@ class TrustAnchor(BaseModel):
     name: Annotated[str, AfterValidator(_anchor_name)] = Field(description="Its name in logs and on the admin page.")
     ca: Path = Field(description="PEM file of its CAs: roots and intermediates.")
     mender_user: str | None = Field(
-        default=None, description="E-mail of the Mender user that admits its devices. Default: the credentials of the top level."
+        default=None,
+        description="E-mail of the Mender user that admits its devices. Default: the credentials of the top level.",
     )
     mender_pass: SecretStr | None = Field(default=None, description="That user's password; or mender_pass_file.")
     mender_token: Token | None = Field(
@@ -88,7 +89,8 @@ class TrustAnchor(BaseModel):
     )
     binding: Any = Field(default=None, description="Identity binding of its devices. Default: as at the top level.")
     rotation: Rotation | None = Field(
-        default=None, description="When a new key may take over an identity of its devices. Default: as at the top level."
+        default=None,
+        description="When a new key may take over an identity of its devices. Default: as at the top level.",
     )
     identities_per_certificate: IdentitiesPerCertificate | None = Field(
         default=None, description="1 or unlimited. Default: as at the top level."
