@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from mtls_ambassador.cli.main import command
-from mtls_ambassador.config.anchors import SECRET_KEYS, TrustAnchor
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.anchors import TrustAnchor
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import ENVIRONMENT_PREFIX
 from mtls_ambassador.refusals import RefusalReason, Stage
 

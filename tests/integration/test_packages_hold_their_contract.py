@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from mtls_ambassador.cli.main import WRONG_USAGE
-from mtls_ambassador.config.anchors import SECRET_KEYS
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import KNOWN_KEYS
 from tests.container import DOCKER_RUN, NOBODY, Image, Run
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from mtls_ambassador.config.anchors import SECRET_KEYS, TrustAnchor
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.anchors import TrustAnchor
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.refusals import RefusalReason
 from tests.reference_pages import BEGIN, DIRECTORY, END, PAGES, renewed
 

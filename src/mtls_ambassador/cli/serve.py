@@ -12,8 +12,7 @@ import structlog
 import uvloop
 
 from mtls_ambassador import ambassador
-from mtls_ambassador.config.anchors import SECRET_KEYS
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import load
 from mtls_ambassador.errors import Error
 from mtls_ambassador.observe.logging import configure

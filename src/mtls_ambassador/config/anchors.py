@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-SECRET_KEYS = frozenset({"mender_pass", "mender_token"})
-"""Keys that may also be given as `<key>_file`, and never on the command line."""
+ANCHOR_SECRETS = frozenset({"mender_pass", "mender_token"})
+"""Keys of an anchor that may also be given as `<key>_file`, and never on the command line."""
 
 SINGLE = "default"
 """Name of the one anchor of a configuration without `trust_anchors`."""

@@ -210,3 +210,7 @@ class Settings(BaseModel):
         if self.mender_backend.tls or self.mender_backend.host == "localhost":
             return False
         return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
+
+
+SECRET_KEYS = frozenset({"mender_pass", "mender_token"})
+"""Keys that may also be given as `<key>_file`, and never on the command line."""

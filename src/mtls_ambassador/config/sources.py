@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mtls_ambassador.config.anchors import SECRET_KEYS, TrustAnchor, parse_trust_anchors
+from mtls_ambassador.config.anchors import ANCHOR_SECRETS, TrustAnchor, parse_trust_anchors
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 
 ENVIRONMENT_PREFIX = "MTLS_"
 _ANCHORS = "trust_anchors"
@@ -197,7 +197,7 @@ def _reason(error: OSError | ValueError) -> str:
 def _holds_secret(given: Mapping[str, Given]) -> bool:
     """Whether there is a password or token among these values, not only the name of a file with one."""
     anchors = _anchors(given[_ANCHORS]) if _ANCHORS in given else []
-    return any(SECRET_KEYS & keys for keys in (given.keys(), *(anchor.keys() for anchor in anchors)))
+    return bool(SECRET_KEYS & given.keys()) or any(ANCHOR_SECRETS & anchor.keys() for anchor in anchors)
 
 
 def _anchors(entry: Given) -> list[dict[str, Any]]:
@@ -222,7 +222,7 @@ def _read_secret_files(given: dict[str, Given]) -> None:
     anchors = _anchors(given[_ANCHORS])
     problems: list[Problem] = []
     for index, anchor in enumerate(anchors):
-        for key in sorted(SECRET_KEYS):
+        for key in sorted(ANCHOR_SECRETS):
             subject = f"{_ANCHORS}, {_anchor_name(anchors, index)}, {key}"
             try:
                 if f"{key}_file" in anchor:
@@ -306,7 +306,7 @@ def _anchor_problem(detail: Any, entry: Given) -> Problem:
     index, key = int(detail["loc"][1]), str(detail["loc"][2])
     subject = f"{_ANCHORS}, {_anchor_name(_anchors(entry), index)}, {key} ({entry.origin})"
     if detail["type"] == "extra_forbidden":
-        names = [*TrustAnchor.model_fields, *(f"{secret}_file" for secret in sorted(SECRET_KEYS))]
+        names = [*TrustAnchor.model_fields, *(f"{secret}_file" for secret in sorted(ANCHOR_SECRETS))]
         return Problem(subject, "is not a known key", f"An anchor has these: {', '.join(names)}.")
     description = str(TrustAnchor.model_fields[key].description)
     if detail["type"] == "missing":

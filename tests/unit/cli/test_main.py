@@ -15,8 +15,7 @@ from click.testing import CliRunner
 
 from mtls_ambassador import __version__, ambassador
 from mtls_ambassador.cli.main import command, main
-from mtls_ambassador.config.anchors import SECRET_KEYS
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.errors import Error
 
 LEAST = {"MTLS_MENDER_BACKEND": "https://hosted.mender.io", "MTLS_MENDER_USER": "a@b.c", "MTLS_MENDER_PASS": "hunter2"}

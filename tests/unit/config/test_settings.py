@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mtls_ambassador.config.anchors import SECRET_KEYS
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.values import ListenAddress
 
 LEAST = {"mender_backend": "https://hosted.mender.io", "mender_user": "a@b.c", "mender_pass": "hunter2"}

@@ -12,9 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtls_ambassador.config.anchors import SECRET_KEYS
 from mtls_ambassador.config.errors import ConfigurationError
-from mtls_ambassador.config.settings import Settings
+from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import Given, Loaded, load
 from mtls_ambassador.config.values import ListenAddress
 
