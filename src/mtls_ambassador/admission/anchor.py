@@ -9,13 +9,13 @@ from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 
 from mtls_ambassador.admission.certificate import PeerCertificate
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.config.anchors import Anchor
 from mtls_ambassador.config.bundle import Found, signed_by
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import fingerprint
 
 _REMEMBERED = 100_000
 _MOST_PRESENTED = 16
@@ -79,7 +79,7 @@ class Anchors:
 
     def _find(self, certificate: PeerCertificate, presented: str) -> str:
         chain = read_presented(presented)
-        leaves = [item for item in chain if item.fingerprint(hashes.SHA256()).hex() == certificate.fingerprint]
+        leaves = [item for item in chain if fingerprint(item) == certificate.fingerprint]
         names = find_anchors(leaves[0], chain, self._found) if leaves else frozenset()
         if len(names) != 1:
             among = f", but to {' and '.join(sorted(names))}" if names else ""

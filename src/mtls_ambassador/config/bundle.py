@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from mtls_ambassador.config.anchors import Anchor
 from mtls_ambassador.config.errors import Problem
+from mtls_ambassador.x509 import spki
 
 _UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
 Found = Mapping[str, Sequence[x509.Certificate]]
@@ -131,7 +132,7 @@ def _confusable(cas: Sequence[tuple[str, x509.Certificate]]) -> bool:
 
 def _key(ca: x509.Certificate) -> bytes:
     try:
-        return ca.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return spki(ca.public_key())
     except (ValueError, UnsupportedAlgorithm):
         return ca.public_bytes(serialization.Encoding.DER)  # no certificate verifies with such a key
 
