@@ -137,10 +137,9 @@ class RawDevice:
 
 def let_time_pass(w: World, seconds: float) -> None:
     """Set the clocks forward by which the edge leaves Mender in peace after a failure."""
-    management = w.edge._management
-    assert management is not None
-    for timed in (management, management.session):
-        setattr(timed, "_clock", lambda: time.monotonic() + seconds)  # noqa: B010 - only some sessions have one
+    for management in w.edge._managements.values():
+        for timed in (management, management.session):
+            setattr(timed, "_clock", lambda: time.monotonic() + seconds)  # noqa: B010 - only some sessions have one
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ import click
 import yaml
 
 from mtls_ambassador.cli.main import command
+from mtls_ambassador.config.anchors import TrustAnchor
 from mtls_ambassador.config.binding import COMPARISONS, FIELDS
 from mtls_ambassador.config.binding_form import BINDING_KEYS, RULE_KEYS, parse_binding
 from mtls_ambassador.config.pattern import LONGEST_VALUE
@@ -130,12 +131,19 @@ binding:
           pattern: 'dev-(?P<serial>\\d{8})'
 """
 
-_SHAPES: Mapping[str, Callable[[], str]] = {"binding": _binding}
-
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     lines = [f"| `{name}` | {text} |" for name, text in rows]
     return "\n".join([f"| {title} | |", "| --- | --- |", *lines])
+
+
+def _anchor_keys() -> str:
+    fields = TrustAnchor.model_fields.items()
+    rows = (f"| `{key}` | {'yes' if item.is_required() else 'no'} | {item.description} |" for key, item in fields)
+    return "\n".join(["| key of an anchor | required | |", "| --- | --- | --- |", *rows])
+
+
+_SHAPES: Mapping[str, Callable[[], str]] = {"binding": _binding, "trust_anchors": _anchor_keys}
 
 
 def _default(value: object) -> str:

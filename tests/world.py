@@ -160,7 +160,9 @@ def edge_settings(directory: Path, backend: str, files: Mapping[str, object], **
         "shutdown_grace": "3s",
         **files,
     }
-    if "mender_token" not in options:
+    if "trust_anchors" in options:  # they bring their own
+        given.pop("tenant_ca_pem", None)
+    elif "mender_token" not in options:
         given |= {"mender_user": USER, "mender_pass": PASSWORD}
     return load(None, {}, {**given, **options}, default_file=directory / "none.yaml").settings
 

@@ -16,6 +16,7 @@ import structlog
 
 from mtls_ambassador import __version__
 from mtls_ambassador.admission.admit import Admission, Shared
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
@@ -23,8 +24,10 @@ from mtls_ambassador.admission.journal import Journal, Keep
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.policy import identity_binding
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
-from mtls_ambassador.admission.standing import Terms
+from mtls_ambassador.admission.standing import Rotation, Terms
+from mtls_ambassador.config.anchors import Anchor
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
@@ -38,10 +41,10 @@ from mtls_ambassador.edge.work import work_directory, write_configuration
 from mtls_ambassador.ledger.audit import AuditLog
 from mtls_ambassador.ledger.database import Database
 from mtls_ambassador.ledger.ledger import Ledger
+from mtls_ambassador.managements import by_management, managements, probe
 from mtls_ambassador.mender.egress import Egress
-from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
-from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
+from mtls_ambassador.mender.session import SessionStatus
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
@@ -51,7 +54,6 @@ _log = structlog.get_logger()
 
 _KNOWN_DEVICES = 100_000
 _KNOWN_FOR = 3600.0
-_PROBE_EVERY = 60.0
 _SUMMARY_EVERY = 10.0
 
 
@@ -75,8 +77,8 @@ class Ambassador:
         self._environment = environment
         self._stack = contextlib.AsyncExitStack()
         self._supervisor: Supervisor | None = None
-        self._management: Management | None = None
         self._audit: AuditLog | None = None
+        self._managements: dict[str, Management] = {}
         self._stopping = False
         self.outcomes = Outcomes()
         self.ledger: Ledger | None = None
@@ -133,8 +135,7 @@ class Ambassador:
         plan = plan_again(material)
         write_configuration(plan)
         egress = await stack.enter_async_context(Egress(paths.egress, connections=room.auth_requests))
-        management = Management(egress, _session(settings, egress))
-        self._management = management
+        self._managements = managements(settings, egress)
         ledger = self.ledger = await stack.enter_async_context(_ledger(settings, state))
         keepers: list[Keep] = [ledger.record]
         if settings.audit_log is not None:
@@ -148,16 +149,22 @@ class Ambassador:
             ledger,
             journal,
         )
-        admission = Admission(management, Terms(), shared)
+        admissions = {
+            anchor.name: Admission(self._managements[anchor.name], _terms(anchor, settings), shared)
+            for anchor in settings.anchors
+        }
+        anchors = Anchors(settings.anchors, material.anchors)
         policy = Policy(
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
-            binding=identity_binding(settings.binding),
+            bindings={anchor.name: identity_binding(anchor.binding) for anchor in settings.anchors},
+            anchors=anchors,
+            rates=AuthRates(settings.auth_rate_per_certificate, settings.auth_rate_per_address),
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)
-        app = create_app(admission, egress, policy, self.outcomes, narrator, journal)
+        app = create_app(admissions, egress, policy, self.outcomes, narrator, journal)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -169,11 +176,13 @@ class Ambassador:
                 )
                 return
             write_configuration(plan_again(again))
+            anchors.trust(again.anchors)
 
         supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
-        probing = asyncio.create_task(_probe(management), name="management-probe")
-        stack.push_async_callback(_cancelled, probing)
+        for management, names in by_management(self._managements).items():
+            probing = asyncio.create_task(probe(management, names), name="management-probe")
+            stack.push_async_callback(_cancelled, probing)
         summarising = asyncio.create_task(_summarise(narrator), name="summary-of-auth-requests")
         stack.push_async_callback(_cancelled, summarising)
         _log.info(
@@ -214,13 +223,15 @@ class Ambassador:
     def health(self) -> Health:
         """How the edge is now."""
         state = self._supervisor.state if self._supervisor else State.STARTING
-        status = self._management.status if self._management else None
+        seen = {name: management.status for name, management in self._managements.items()}
+        worst = next((status for status in seen.values() if status.label != "ok"), next(iter(seen.values()), None))
         return Health(
             ready=state is State.READY and not self._stopping,
             detail={
                 "envoy": state.value,
-                "management": {"state": status.label, "text": status.text} if status else {"state": "untried"},
-                "ledger": _told(self.ledger) if self.ledger else {"state": "closed"},
+                "management": _told(worst) if worst else {"state": "untried"},
+                "trust_anchors": {name: {"management": _told(status)} for name, status in seen.items()},
+                "ledger": _told_ledger(self.ledger) if self.ledger else {"state": "closed"},
             },
         )
 
@@ -232,7 +243,7 @@ class Ambassador:
             "ready": health.ready,
             **health.detail,
             "envoy_restarts": self._supervisor.restarts if self._supervisor else 0,
-            "management_calls": self._management.calls if self._management else 0,
+            "management_calls": sum(management.calls for management in by_management(self._managements)),
             "auth_requests": dict(self.outcomes.counts),
             "ledger_events": dataclasses.asdict(self.ledger.counters) if self.ledger else {},
             "audit_lines_lost": self._audit.lost if self._audit else 0,
@@ -276,40 +287,26 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
     _log.info("stopped")
 
 
-def _session(settings: Settings, egress: Egress) -> Session:
-    if settings.mender_token is not None:
-        return PersonalAccessToken(settings.mender_token.get_secret_value())
-    password = settings.mender_pass.get_secret_value() if settings.mender_pass else ""
-    return Login(egress, settings.mender_user or "", password)
-
-
 def _ledger(settings: Settings, state: Path) -> Ledger:
     url = settings.ledger_url.get_secret_value() if settings.ledger_url else None
     return Ledger(
         Database.at(url, state),
         settings.ledger_retention,
+        one_identity_per_key=all(anchor.identities_per_certificate == 1 for anchor in settings.anchors),
     )
 
 
-def _told(ledger: Ledger) -> dict[str, Any]:
+def _terms(anchor: Anchor, settings: Settings) -> Terms:
+    return Terms(Rotation(anchor.rotation), anchor.identities_per_certificate == 1, settings.adopt_until)
+
+
+def _told_ledger(ledger: Ledger) -> dict[str, Any]:
     status = ledger.status
     return {"state": status.condition.value, "text": status.text, "waiting": status.waiting}
 
 
-async def _probe(management: Management) -> None:
-    """Find out early, and keep knowing, whether devices could be admitted; keeps the session fresh on the way."""
-    while True:
-        try:
-            if management.status.label == "ok":
-                await management.session.token()
-            else:
-                await management.probe()
-                _log.info("Mender's management API answers", session=management.status.text)
-        except ManagementUnavailable as error:
-            _log.error(f"new devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
-        except Exception as error:
-            _log.error("the probe of Mender's management API failed", exc_info=error)
-        await asyncio.sleep(_PROBE_EVERY)
+def _told(status: SessionStatus) -> dict[str, str]:
+    return {"state": status.label, "text": status.text}
 
 
 async def _summarise(narrator: Narrator) -> None:

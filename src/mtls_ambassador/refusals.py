@@ -243,6 +243,23 @@ class RefusalReason(Enum):
         "See `detail` for what the rule expected. If the device is right, mend the rules in binding, or issue it a "
         "certificate that fits. Else it claims to be another device.",
     )
+    ANCHOR_UNKNOWN = Refusal(
+        "anchor_unknown",
+        Stage.AUTH_REQUEST,
+        403,
+        "this certificate cannot be used",
+        "the client's certificate verifies, but not which trust anchor it belongs to",
+        "Put the intermediate CA that signed the certificate into the `ca` file of its trust anchor.",
+    )
+    RATE_LIMITED = Refusal(
+        "rate_limited",
+        Stage.AUTH_REQUEST,
+        429,
+        "too many auth requests, try again later",
+        "this certificate or address sends more auth requests than auth_rate_per_certificate or auth_rate_per_address "
+        "allows",
+        "Find out what the client is. Raise the limit if devices share the certificate or address.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,

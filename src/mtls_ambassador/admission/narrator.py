@@ -31,8 +31,8 @@ class Flight:
     certificate: PeerCertificate | None = None
     request: AuthRequest | None = None
     attempt: Attempt | None = None
-    anchor: str = "default"
-    """Name of the trust anchor that verified the certificate."""
+    anchor: str = ""
+    """Name of the certificate's trust anchor; empty until it is found."""
 
 
 class Narrator:
@@ -69,11 +69,12 @@ class Narrator:
                 **self._fields(flight, status, left_out),
             )
 
-    def refused(self, flight: Flight, refusal: Refused) -> None:
-        """Tell that the edge refused the request."""
+    def refused(self, flight: Flight, refusal: Refused) -> bool:
+        """Tell that the edge refused the request, unless too many such lines were told lately; whether it was told."""
         left_out = self._admit(flight)
         if left_out is not None:
             self._refused(flight, refusal.reason, refusal.detail, refusal.reason.value.status, left_out)
+        return left_out is not None
 
     def warned(self, flight: Flight, mismatch: BindingMismatch) -> None:
         """Tell that the device would have been refused if the binding's mode were `refuse`."""
@@ -114,6 +115,7 @@ class Narrator:
             "identity": request.identity.normal_form if request else None,
             "serial": certificate.serial if certificate else None,
             "subject": certificate.subject if certificate else None,
+            "anchor": flight.anchor or None,
             "ms": round((self._clock() - flight.started) * 1000),
             "request_id": flight.request_id,
             "left_out": left_out or None,

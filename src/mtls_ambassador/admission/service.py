@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -20,17 +20,26 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mtls_ambassador.admission.admit import Admission, Verdict
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import read_certificate, require_device
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.narrator import Flight, Narrator
 from mtls_ambassador.admission.policy import BindingMismatch, IdentityBinding
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.request import parse_auth_request
 from mtls_ambassador.config.binding import BindingMode
 from mtls_ambassador.ledger.records import Claim, Event, EventKind
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
-from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
+from mtls_ambassador.wire import (
+    ADDRESS_HEADER,
+    AUTH_PATH,
+    CERTIFICATE_HEADER,
+    CHAIN_HEADER,
+    LARGEST_AUTH_BODY,
+    REQUEST_ID_HEADER,
+)
 
 _log = structlog.get_logger()
 
@@ -54,8 +63,12 @@ class Policy:
     """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
     ca_keys: AbstractSet[bytes]
     """The same of the trust bundle."""
-    binding: IdentityBinding
-    """What ties an identity to a certificate."""
+    bindings: Mapping[str, IdentityBinding]
+    """Name of each trust anchor to what ties an identity to its certificates."""
+    anchors: Anchors
+    """Whose the certificates are."""
+    rates: AuthRates
+    """How many auth requests are listened to."""
 
 
 @dataclass(slots=True)
@@ -69,12 +82,25 @@ class Outcomes:
 
 
 def create_app(
-    admission: Admission, egress: Egress, policy: Policy, outcomes: Outcomes, narrator: Narrator, journal: Journal
+    admissions: Mapping[str, Admission],
+    egress: Egress,
+    policy: Policy,
+    outcomes: Outcomes,
+    narrator: Narrator,
+    journal: Journal,
 ) -> ASGIApp:
     """The ASGI application. Envoy alone can reach it, through a socket of mode 0600.
 
     One path and one method, without Starlette's router and middleware: they took a tenth of Python's time for an auth
     request.
+
+    Args:
+        admissions: Name of each trust anchor to who admits its devices, with that anchor's credentials.
+        egress: The way to Mender.
+        policy: What the owner wants.
+        outcomes: Counts what happens.
+        narrator: Tells it.
+        journal: Has it remembered.
     """
 
     def warned(flight: Flight, mismatch: BindingMismatch) -> None:
@@ -87,10 +113,12 @@ def create_app(
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admission, egress, policy, warned)
+            verdict = await _admit(request, flight, admissions, egress, policy, warned)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
-            narrator.refused(flight, refusal)
+            told = narrator.refused(flight, refusal)
+            if not told and refusal.reason is RefusalReason.RATE_LIMITED:
+                return _refusal(refusal, flight.request_id)  # a flood is bounded nowhere else
             rule = refusal.__cause__.rule if isinstance(refusal.__cause__, BindingMismatch) else None
             _enter(journal, flight, refusal.reason, refusal.detail, rule=rule)
             return _refusal(refusal, flight.request_id)
@@ -124,35 +152,40 @@ def create_app(
 async def _admit(
     request: Request,
     flight: Flight,
-    admission: Admission,
+    admissions: Mapping[str, Admission],
     egress: Egress,
     policy: Policy,
     warned: Callable[[Flight, BindingMismatch], None],
 ) -> Verdict:
-    flight.certificate = read_certificate(request.headers.get(CERTIFICATE_HEADER))
+    policy.rates.require_address(flight.address)
+    header = request.headers.get(CERTIFICATE_HEADER, "")
+    certificate = flight.certificate = read_certificate(header)
+    policy.rates.require_certificate(certificate.fingerprint)
     require_device(
-        flight.certificate,
+        certificate,
         server_keys=policy.server_keys,
         ca_keys=policy.ca_keys,
         now=dt.datetime.now(dt.UTC),
     )
+    flight.anchor = policy.anchors.for_certificate(certificate, request.headers.get(CHAIN_HEADER, header)).name
     auth_request = flight.request = parse_auth_request(
         await _body(request),
         signatures=request.headers.getlist("x-men-signature"),
         content_types=request.headers.getlist("content-type"),
-        certificate_key=flight.certificate.public_key if policy.require_same_key else None,
+        certificate_key=certificate.public_key if policy.require_same_key else None,
     )
     claim = Claim(
         auth_request.identity.normal_form,
-        flight.certificate.record(flight.anchor),
+        certificate.record(flight.anchor),
         hashlib.sha256(auth_request.public_key).hexdigest(),
     )
     flight.attempt = Attempt(flight.request_id, flight.address, claim)
-    if policy.binding.mode is not BindingMode.OFF:
+    binding = policy.bindings[flight.anchor]
+    if binding.mode is not BindingMode.OFF:
         try:
-            policy.binding.policy.verify(flight.certificate, auth_request.identity)
+            binding.policy.verify(certificate, auth_request.identity)
         except BindingMismatch as mismatch:
-            if policy.binding.mode is BindingMode.REFUSE:
+            if binding.mode is BindingMode.REFUSE:
                 raise Refused(RefusalReason.IDENTITY_MISMATCH, mismatch.what) from mismatch
             warned(flight, mismatch)
     headers = forwarded_headers(request.headers.raw)
@@ -161,7 +194,7 @@ async def _admit(
     async def forward() -> Answer:
         return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
 
-    return await admission.admit(auth_request, flight.attempt, forward)
+    return await admissions[flight.anchor].admit(auth_request, flight.attempt, forward)
 
 
 def _enter(

@@ -45,6 +45,12 @@ _METAVARS = {
     "handshake_timeout": "DURATION",
     "allowed_paths": "PATHS",
     "binding": "JSON",
+    "trust_anchors": "JSON",
+    "rotation": "same-subject|any|never",
+    "identities_per_certificate": "1|unlimited",
+    "adopt_until": "DATE",
+    "auth_rate_per_certificate": "RATE",
+    "auth_rate_per_address": "RATE",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mtls_ambassador.edge import access_log, secrets
 from mtls_ambassador.edge.plan import BUFFER, EdgePlan
-from mtls_ambassador.edge.routes import edge_routes, egress_routes
+from mtls_ambassador.edge.routes import CHAIN_FILTER, edge_routes, egress_routes
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import FAILURE_HEADER, LARGEST_AUTH_BODY
 
@@ -188,8 +188,18 @@ def _edge_http(plan: EdgePlan) -> Json:
                 "disabled": True,  # the auth route alone turns it on
                 "typed_config": {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": LARGEST_AUTH_BODY},
             },
+            *([_presented_chain()] if plan.several_anchors else []),
             _router(),
         ],
+    }
+
+
+def _presented_chain() -> Json:
+    """Lua, since there is no operator for the certificates that a client presents beside its own."""
+    return {
+        "name": CHAIN_FILTER,
+        "disabled": True,  # the auth route alone turns it on
+        "typed_config": {"@type": f"{_HTTP}.lua.v3.Lua"},
     }
 
 

@@ -89,6 +89,8 @@ class EdgePlan:
     server_chain_pem: str
     server_names: tuple[str, ...]
     device_ca_pem: str
+    several_anchors: bool
+    """Tell the admission service the certificates that a device presents, so that it finds the anchor."""
     not_devices: Mapping[str, RefusalReason]
     """SHA-256 of certificates that are no device's, to the reason."""
     backend: BackendUrl
@@ -137,6 +139,7 @@ def plan_edge(
         server_chain_pem=material.server_chain_pem,
         server_names=material.server_names,
         device_ca_pem=material.device_ca_pem,
+        several_anchors=len(material.anchors) > 1,
         not_devices=not_devices,
         backend=settings.mender_backend,
         upstream_trust=material.upstream_trust.absolute() if material.upstream_trust else None,

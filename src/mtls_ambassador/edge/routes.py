@@ -12,6 +12,7 @@ from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
     CERTIFICATE_HEADER,
+    CHAIN_HEADER,
     FAILURE_HEADER,
     LARGEST_AUTH_BODY,
     REQUEST_ID_HEADER,
@@ -24,6 +25,15 @@ STATUS_BODY = '{"status":"ok"}'
 
 AUTH_TIMEOUT = 60.0
 """Seconds that an auth request may take, management calls included."""
+
+CHAIN_FILTER = "presented-chain"
+"""Name of the HTTP filter that only the auth route turns on, and only where there are several trust anchors."""
+_CHAIN_SCRIPT = f"""
+function envoy_on_request(handle)
+  local tls = handle:streamInfo():downstreamSslConnection()
+  handle:headers():replace("{CHAIN_HEADER}", tls:urlEncodedPemEncodedPeerCertificateChain())
+end
+"""
 
 _NAMED = "named"
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
@@ -106,7 +116,7 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
             "direct_response": {"status": 400},
         },
         _status_route(),
-        _auth_route(),
+        _auth_route(plan),
         # Mender's entry proxy asks no token under /api/devices/v*/authentication: nothing else of it is reachable.
         {
             "match": {"safe_regex": {"regex": "(?i)^/api/devices/[^/]+/authentication.*"}},
@@ -137,8 +147,19 @@ def _status_route() -> Json:
     }
 
 
-def _auth_route() -> Json:
+def _auth_route(plan: EdgePlan) -> Json:
     """The one route that Python answers, and the only one that is told the certificate."""
+    filters: Json = {
+        "envoy.filters.http.buffer": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+            "buffer": {"max_request_bytes": LARGEST_AUTH_BODY},
+        }
+    }
+    if plan.several_anchors:
+        filters[CHAIN_FILTER] = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+            "source_code": {"inline_string": _CHAIN_SCRIPT},
+        }
     return {
         # Any other method falls to the guard below it.
         "match": {"path": AUTH_PATH, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
@@ -156,12 +177,7 @@ def _auth_route() -> Json:
             _set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS%"),
             _request_id(),
         ],
-        "typed_per_filter_config": {
-            "envoy.filters.http.buffer": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-                "buffer": {"max_request_bytes": LARGEST_AUTH_BODY},
-            }
-        },
+        "typed_per_filter_config": filters,
     }
 
 

@@ -7,23 +7,29 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from mtls_ambassador.admission.admit import Admission, Shared
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.journal import Journal
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.policy import identity_binding
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
 from mtls_ambassador.admission.standing import Terms
+from mtls_ambassador.config.anchors import SINGLE, Anchor, Credentials
 from mtls_ambassador.config.binding import Binding
 from mtls_ambassador.config.binding_form import parse_binding
+from mtls_ambassador.config.values import Rate
 from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.ledger.records import Claim, Event, Facts
 from mtls_ambassador.mender.egress import Answer
@@ -34,6 +40,7 @@ from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
 
+ANCHOR = Anchor(SINGLE, Path("ca.pem"), "tenant_ca_pem", Credentials(None, None, SecretStr("t")), "same-subject", 1)
 PATH = "/api/devices/v1/authentication/auth_requests"
 CA = CertificateAuthority("My CA")
 SERVER = CA.server("my-server.com")
@@ -74,9 +81,15 @@ class Service:
     """The application, with a Mender behind it whose auth answers and management answers are given."""
 
     def __init__(
-        self, auth: Answer, *management: Answer, require_same_key: bool = True, binding: object = None
+        self,
+        auth: Answer,
+        *management: Answer,
+        require_same_key: bool = True,
+        binding: object = None,
+        rate: Rate | None = None,
+        address_rate: Rate | None = None,
     ) -> None:
-        clock = Clock()
+        clock = self.clock = Clock()
         self.auth, self.management = auth, list(management)
         self.egress = ScriptedEgress()
         self.egress.always = self._mender
@@ -88,10 +101,12 @@ class Service:
             require_same_key=require_same_key,
             server_keys=frozenset({spki(SERVER.key.public_key())}),
             ca_keys=frozenset({spki(CA.key.public_key())}),
-            binding=identity_binding(parse_binding(binding) if binding else Binding()),
+            bindings={ANCHOR.name: identity_binding(parse_binding(binding) if binding else Binding())},
+            anchors=Anchors((ANCHOR,), {ANCHOR.name: (CA.certificate,)}),
+            rates=AuthRates(rate, address_rate, clock),
         )
         self.outcomes = Outcomes()
-        self.app = create_app(admission, self.egress, policy, self.outcomes, Narrator(), journal)
+        self.app = create_app({ANCHOR.name: admission}, self.egress, policy, self.outcomes, Narrator(), journal)
 
     @property
     def forwarded(self) -> list[Sent]:
@@ -322,3 +337,35 @@ async def test_logs_hold_no_secret(log: io.StringIO) -> None:
 def test_repeated_headers_stay_repeated() -> None:
     found = forwarded_headers([(b"X-A", b"1"), (b"x-a", b"2"), (b"Host", b"h"), (b"X-Edge-Foo", b"3"), (b"TE", b"4")])
     assert list(found.items()) == [("X-A", "1"), ("x-a", "2")]
+
+
+async def test_a_certificate_beyond_its_rate_is_told_when_to_come_again(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), rate=Rate(2, "m"))
+    assert [(await service.post()).status for _ in range(2)] == [200, 200]
+    for _ in range(10):
+        reply = await service.post(body=b"not looked at")
+        assert (reply.status, reply.json["reason"]) == (429, "rate_limited")
+        assert reply.header(b"retry-after") == b"30"
+    assert len(service.forwarded) == 2
+    assert service.outcomes.counts == {"admitted": 2, "rate_limited": 10}
+    lines = [line for line in map(json.loads, log.getvalue().splitlines()) if line.get("reason") == "rate_limited"]
+    assert len(lines) == 10
+    assert lines[0]["detail"] == "more than auth_rate_per_certificate"
+    service.clock.now += 30
+    assert (await service.post()).status == 200
+
+
+async def test_an_address_beyond_its_rate_is_refused_before_its_certificate_is_read() -> None:
+    service = Service(TOKEN, answer(201), address_rate=Rate(1, "h"))
+    assert (await service.post()).status == 200
+    reply = await service.post(x_edge_client_cert="nonsense")
+    assert (reply.status, reply.json["reason"]) == (429, "rate_limited")
+    assert reply.header(b"retry-after") == b"3600"
+    assert (await service.post(x_edge_client_address="192.0.2.2:1")).status == 200
+
+
+async def test_what_a_device_presented_does_not_reach_mender() -> None:
+    service = Service(TOKEN, answer(201))
+    await service.post(x_edge_client_chain="x")
+    (sent,) = service.forwarded
+    assert not [name for name in sent.headers if name.lower().startswith("x-edge-")]

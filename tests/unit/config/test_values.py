@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from ipaddress import IPv4Address, IPv6Address
 
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from mtls_ambassador.config.values import (
     BackendUrl,
     ListenAddress,
+    Rate,
     check_ledger_url,
     parse_allowed_paths,
     parse_backend,
+    parse_deadline,
     parse_duration,
     parse_listen,
+    parse_rate,
     parse_storage_paths,
 )
 
@@ -290,3 +294,55 @@ def test_what_is_no_url_of_a_ledger_is_said_without_it(url: str, what: str) -> N
         check_ledger_url(url)
     assert "secret" not in str(caught.value)
     assert "; write postgresql://" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "per_second"),
+    [
+        ("60/m", Rate(60, "m"), 1.0),
+        (" 30 / s ", Rate(30, "s"), 30.0),
+        ("500/h", Rate(500, "h"), 500 / 3600),
+        (Rate(1, "s"), Rate(1, "s"), 1.0),
+    ],
+)
+def test_a_rate_is_read(written: object, read: Rate, per_second: float) -> None:
+    assert parse_rate(written) == read
+    assert read.per_second == per_second
+    assert parse_rate(str(read)) == read
+
+
+@pytest.mark.parametrize("written", ["off", " off ", False, None])
+def test_a_rate_may_be_off(written: object) -> None:
+    assert parse_rate(written) is None
+
+
+@pytest.mark.parametrize("written", ["", "60", 60, True, "60/d", "0/m", "-1/m", "1.5/s", "1/ms", "1000000/s", "60/m/s"])
+def test_what_is_no_rate_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="is not a rate; write 30/s, 60/m"):
+        parse_rate(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-12-31", dt.datetime(2027, 1, 1, tzinfo=dt.UTC)),
+        (dt.date(2028, 2, 28), dt.datetime(2028, 2, 29, tzinfo=dt.UTC)),
+        ("2026-12-31T18:00:00Z", dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),
+        ("2026-12-31T18:00:00", dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),
+        ("2026-12-31 18:00+02:00", dt.datetime(2026, 12, 31, 16, tzinfo=dt.UTC)),
+        (dt.datetime(2026, 12, 31, 18), dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),  # noqa: DTZ001 - as YAML has it
+    ],
+)
+def test_a_deadline_is_read(written: object, read: dt.datetime) -> None:
+    assert parse_deadline(written) == read
+    assert parse_deadline(read) == read
+
+
+def test_there_may_be_no_deadline() -> None:
+    assert parse_deadline(None) is None
+
+
+@pytest.mark.parametrize("written", ["", "tomorrow", "31.12.2026", "2026-13-01", 20261231, True, "9999-12-31"])
+def test_what_is_no_deadline_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="is neither a date nor a date and time; write 2026-12-31"):
+        parse_deadline(written)

@@ -39,6 +39,7 @@ _NAMES: Properties = {
     "san": ["DNS:edge.example.com", "DNS:*.edge.example.com", "IP:192.0.2.1", "IP:2001:db8::1"],
 }
 CA = CertificateAuthority("My CA", **_always(1))
+OTHER = CertificateAuthority("Other CA", **_always(4))
 LINE = CA.intermediate("Line 1", **_always(2))
 SERVER: Holder = LINE.server("edge.example.com", **(_always(3) | _NAMES))
 
@@ -57,6 +58,12 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "listen": "[::1]:8443",
         "handshake_timeout": "500ms",
     },
+    "several_anchors": {
+        "trust_anchors": [
+            {"name": "plant-1", "ca": str(DIRECTORY / "ca.pem")},
+            {"name": "plant-2", "ca": str(DIRECTORY / "other-ca.pem")},
+        ],
+    },
     "insecure": {
         "mender_backend": "https://mender.example.com",
         "insecure_skip_verify": True,
@@ -68,13 +75,14 @@ SYSTEM_TRUST = DIRECTORY / "system-trust.pem"
 
 def settings(**given: object) -> Settings:
     """Settings as a user might give them, on files in DIRECTORY."""
+    single = {} if "trust_anchors" in given else {"tenant_ca_pem": DIRECTORY / "ca.pem"}
     return Settings.model_validate(
         {
             "mender_backend": "https://hosted.mender.io",
             "mender_token": "hunter2",
             "server_cert": DIRECTORY / "server.pem",
             "server_key": DIRECTORY / "server.key",
-            "tenant_ca_pem": DIRECTORY / "ca.pem",
+            **single,
             **given,
         }
     )
@@ -86,7 +94,7 @@ def judged(chosen: Settings, *, server: Holder = SERVER) -> Material:
     return Material(
         server_chain=(server.certificate, *server.intermediates),
         server_names=certificate_names(server.certificate),
-        device_cas=(CA.certificate,),
+        anchors={anchor.name: (ca.certificate,) for anchor, ca in zip(chosen.anchors, (CA, OTHER), strict=False)},
         upstream_trust=(chosen.mender_ca or SYSTEM_TRUST) if verified else None,
         warnings=(),
     )

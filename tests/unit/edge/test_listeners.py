@@ -122,6 +122,10 @@ def test_certificates_that_are_no_devices_are_refused_before_anything_else() -> 
     listener = edge_listener(plan(former=frozenset({"ab" * 32})))
     names = [item["name"] for item in http(listener)["http_filters"]]
     assert names == ["peer", "not-devices", "envoy.filters.http.buffer", "envoy.filters.http.router"]
+    names = [item["name"] for item in http(edge_listener(plan(**VARIANTS["several_anchors"])))["http_filters"]]
+    assert names == [
+        "peer", "not-devices", "envoy.filters.http.buffer", "presented-chain", "envoy.filters.http.router",
+    ]  # fmt: skip
     matcher = http_filter(listener, "not-devices")["matcher"]
     refused = matcher["matcher_tree"]["exact_match_map"]["map"]
     assert set(refused) >= {SERVER.fingerprint, CA.fingerprint, "ab" * 32}
