@@ -30,6 +30,8 @@ _METAVARS = {
     "mender_pass_file": "FILE",
     "mender_token_file": "FILE",
     "mender_ca": "FILE",
+    "ledger_url_file": "FILE",
+    "ledger_retention": "DURATION",
     "server_cert": "FILE",
     "server_key": "FILE",
     "tenant_ca_pem": "FILE",

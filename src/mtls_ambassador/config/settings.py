@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from mtls_ambassador.config.values import (
     BackendUrl,
     ListenAddress,
+    check_ledger_url,
     parse_allowed_paths,
     parse_backend,
     parse_duration,
@@ -86,6 +87,17 @@ class Settings(BaseModel):
         description="Directory for what must survive a restart. Default: $STATE_DIRECTORY, else "
         "/var/lib/mtls-ambassador for root, else ~/.local/state/mtls-ambassador.",
     )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="Where the edge keeps what it has seen and decided, if not in ledger.sqlite3 in state_dir: "
+        "postgresql://USER:PASSWORD@HOST/DATABASE, which several replicas share.",
+    )
+    ledger_retention: Seconds = Field(
+        default=90 * 86400.0,
+        ge=60,
+        le=10 * 366 * 86400,
+        description="How long the ledger's history of admissions and refusals is kept. Devices stay.",
+    )
     allowed_paths: Annotated[tuple[str, ...], BeforeValidator(parse_allowed_paths)] = Field(
         default=("/api/devices/",),
         description="Path prefixes, all under /api/devices/, that devices may reach.",
@@ -127,6 +139,13 @@ class Settings(BaseModel):
             raise ValueError("is no token; a personal access token is one word of letters, digits and -._")
         return token
 
+    @field_validator("ledger_url")
+    @classmethod
+    def _reachable(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_ledger_url(url.get_secret_value())
+        return url
+
     @model_validator(mode="after")
     def _credentials(self) -> Settings:
         if self.mender_token is not None and (self.mender_user or self.mender_pass):
@@ -150,5 +169,5 @@ class Settings(BaseModel):
         return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
 
 
-SECRET_KEYS = frozenset({"mender_pass", "mender_token"})
+SECRET_KEYS = frozenset({"ledger_url", "mender_pass", "mender_token"})
 """Keys that may also be given as `<key>_file`, and never on the command line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -163,3 +163,28 @@ def parse_allowed_paths(value: object) -> tuple[str, ...]:
         if not _ALLOWED_PATH.fullmatch(path) or "//" in path or "/." in path:
             raise ValueError(f"holds {path!r}, which is not a plain path under /api/devices/")
     return paths
+
+
+def check_ledger_url(text: str) -> None:
+    """See that it is the URL of a PostgreSQL database (libpq's form). Errors do not repeat it: it holds a password.
+
+    Raises:
+        ValueError: it is none.
+    """
+    right = "write postgresql://USER:PASSWORD@HOST/DATABASE, with %40, %2F and so on for @, / and so on in the password"
+    if not text.startswith("postgresql://"):
+        raise ValueError(f"does not begin with postgresql://; {right}")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"is not a URL; {right}") from None
+    if parts.fragment or not text.isprintable() or " " in text or text.count("@") > 1:
+        raise ValueError(f"holds a character that has a meaning in URLs; {right}")
+    if not parts.path.strip("/") or "/" in parts.path.strip("/"):
+        raise ValueError(f"names no database; {right}")
+    names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if "password" in names:
+        raise ValueError(f"holds a password after the question mark; {right}")
+    if not parts.hostname and "host" not in names:
+        raise ValueError(f"names no host; {right}, or postgresql:///DATABASE?host=/run/postgresql for a socket")

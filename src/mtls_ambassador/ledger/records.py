@@ -118,7 +118,9 @@ class EventKind(StrEnum):
     ADOPTION_NOTED = "adoption_noted"
     """An operator said to whom an identity belongs."""
     FORGOTTEN = "forgotten"
-    """An operator made the ledger forget an identity or a certificate."""
+    """An operator made the ledger forget an identity or a certificate, or (both given) that the two belong together."""
+    KEY_SHARED = "key_shared"
+    """A certificate's key was admitted with a second identity, as two nodes at the same time can bring about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +147,5 @@ class Event:
     """HTTP status of Mender's answer to the auth request."""
     rule: str | None = None
     """The binding rule, rotation setting or adoption that decided."""
+    adoption: Adoption | None = None
+    """What the operator said (`ADOPTION_NOTED`)."""
