@@ -48,6 +48,8 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "lab/mender_client": "runs the real Mender client: tests/e2e",
     "ledger/errors": "a class without code",
+    "ledger/migrations/env": "tests/unit/ledger/test_migration.py",
+    "ledger/migrations/versions/first_schema": "tests/unit/ledger/test_migration.py",
     "mender/errors": "classes without code",
     "admission/errors": "classes without code",
     "pki/signer": "the certificates it signs are what tests/unit/pki/test_profiles.py looks at",
