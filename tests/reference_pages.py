@@ -94,7 +94,7 @@ def _default(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"`{value:g}s`"
+            return f"`{value / 86400:g}d`" if value and value % 86400 == 0 else f"`{value:g}s`"
         case tuple():
             return f"`{','.join(map(str, value))}`"
         case _:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mtls_ambassador.config.values import (
     BackendUrl,
     ListenAddress,
+    check_ledger_url,
     parse_allowed_paths,
     parse_backend,
     parse_duration,
@@ -251,3 +252,41 @@ def test_storage_paths(value: object) -> None:
 def test_storage_paths_that_are_none(value: object) -> None:
     with pytest.raises(ValueError, match=r"is not a list of paths|which is not a plain path"):
         parse_storage_paths(value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://edge:secret@db.example.com/ledger",
+        "postgresql://edge:se%40cret@db.example.com:5433/ledger?sslmode=verify-full",
+        "postgresql://edge@[2001:db8::1]/ledger",
+        "postgresql:///ledger?host=/run/postgresql",
+    ],
+)
+def test_the_url_of_a_ledger(url: str) -> None:
+    check_ledger_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("", "does not begin with"),
+        ("postgres://edge:secret@db/ledger", "does not begin with"),
+        ("mysql://edge:secret@db/ledger", "does not begin with"),
+        ("sqlite:///secret", "does not begin with"),
+        ("postgresql://edge:secret@db", "names no database"),
+        ("postgresql://edge:secret@db/", "names no database"),
+        ("postgresql://edge:sec/ret@db/ledger", "is not a URL|names no database"),
+        ("postgresql://edge:secret@x@db/ledger", "has a meaning"),
+        ("postgresql://edge:secret#@db/ledger", "names no database|has a meaning|is not a URL"),
+        ("postgresql://edge:secret@db:port/ledger", "is not a URL"),
+        ("postgresql://edge:secret@db/led ger", "has a meaning"),
+        ("postgresql:///ledger", "names no host"),
+        ("postgresql://edge@db/ledger?password=secret", "after the question mark"),
+    ],
+)
+def test_what_is_no_url_of_a_ledger_is_said_without_it(url: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what) as caught:
+        check_ledger_url(url)
+    assert "secret" not in str(caught.value)
+    assert "; write postgresql://" in str(caught.value)
