@@ -79,7 +79,8 @@ def open_database(database: Database) -> Connection:
     A SQLite file is made if there is none; one that is broken is set aside, and a new one begun.
 
     Raises:
-        LedgerUnavailable: it cannot be opened now.
+        LedgerUnavailable: its file or directory cannot be used now.
+        DBAPIError: nor can the database, for whatever other reason.
         UnknownSchema: a newer program wrote it.
     """
     file = database.file

@@ -27,6 +27,7 @@ _LONGEST_TRANSACTION = 0.1  # seconds, by and by: others want to write, too
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _TIDY_EVERY = 60.0
+_LATELY = 60.0
 # Of a statement that fails however often it is tried: SQLSTATE classes (data, constraint, limit exceeded).
 _SQLSTATES_OF_POISON = ("22", "23", "54")
 
@@ -112,6 +113,7 @@ class Keeper:
         self._queue: deque[Write | Read] = deque()
         self._writes = 0
         self._waiting_since: float | None = None
+        self._wrote_at = 0.0
         self._changed = threading.Condition()
         self._until: float | None = None
         self._connection: Connection | None = None
@@ -138,10 +140,11 @@ class Keeper:
         return self._writes
 
     @property
-    def waiting_seconds(self) -> float:
-        """For how long nothing that waits has been done."""
-        since = self._waiting_since
-        return 0.0 if since is None else self._clock() - since
+    def delay(self) -> float:
+        """Seconds for which nothing that waits has been done, or that the last write took, if that was lately."""
+        now, since = self._clock(), self._waiting_since
+        lately = self.counters.last_write_seconds if now - self._wrote_at < _LATELY else 0.0
+        return max(lately, 0.0 if since is None else now - since)
 
     def put(self, item: Write | Read) -> bool:
         """Take it, or return False for want of room (or time). Never blocks for longer than another `put` takes."""
@@ -225,7 +228,8 @@ class Keeper:
             self.counters.written += done
             self._batch = min(BATCH, self._batch * 2)
             self._succeed()
-        self.counters.last_write_seconds = self._clock() - begun
+        self._wrote_at = self._clock()
+        self.counters.last_write_seconds = self._wrote_at - begun
         with self._changed:
             for _ in range(done):
                 self._queue.popleft()

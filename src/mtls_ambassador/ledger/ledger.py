@@ -196,9 +196,8 @@ class Ledger:
             return Status(Condition.DOWN, f"{self._database}: {keeper.trouble}", waiting)
         if self._dropped_at is not None and self._clock() - self._dropped_at < _FULL_LATELY:
             return Status(Condition.FULL, f"{self._database}: {self.counters.dropped} events were dropped", waiting)
-        slowest = max(keeper.waiting_seconds, keeper.counters.last_write_seconds)
-        if slowest > _PATIENCE:
-            return Status(Condition.SLOW, f"{self._database}: a write takes {slowest:.1f} s", waiting)
+        if (delay := keeper.delay) > _PATIENCE:
+            return Status(Condition.SLOW, f"{self._database}: a write takes {delay:.1f} s", waiting)
         return Status(Condition.OK, str(self._database), waiting)
 
     def _left_out(self, event: Event) -> int | None:

@@ -109,7 +109,7 @@ def test_what_is_broken_and_what_is_not(directory: Path) -> None:
         connection.exec_driver_sql("SELECT * FROM nowhere")
     assert not is_broken(caught.value)
     error = sqlite3.DatabaseError("malformed")
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX  # type: ignore[attr-defined]
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX
     assert is_broken(DBAPIError(None, None, error))
     connection.close()
 

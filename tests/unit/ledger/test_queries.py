@@ -11,6 +11,7 @@ from mtls_ambassador.ledger import queries
 from mtls_ambassador.ledger.database import reading, writing
 from mtls_ambassador.ledger.queries import (
     DeviceFilter,
+    HistoryEntry,
     HistoryFilter,
     Totals,
     device,
@@ -138,7 +139,7 @@ def test_history_is_told_the_latest_first(told: Connection, which: HistoryFilter
     with reading(told):
         entries = list_history(told, which)
         assert [entry.number for entry in entries] == numbers
-        pages, before = [], None
+        pages, before = list[HistoryEntry](), None
         while page := list_history(told, which, before=before, limit=2):
             pages += page
             before = page[-1].number
