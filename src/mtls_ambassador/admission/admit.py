@@ -155,7 +155,7 @@ class Admission:
                 # Known: nothing about Mender's state changes, so it needs no place in the queue either.
                 answer = await self._forward(flight)
                 if answer.status != 401:
-                    return replace(self._settle(flight, answer), known=True)
+                    return self._settle(flight, answer, known=True)
                 self._lately.drop(key)
                 flight = replace(flight, refused=True)
             async with self._flights.fly(claim.identity, claim.certificate.key):
@@ -319,10 +319,12 @@ class Admission:
         except UpstreamUnavailable as error:
             raise Refused(RefusalReason.UPSTREAM_UNAVAILABLE, error.what, retry_after=30) from error
 
-    def _settle(self, flight: _Flight, answer: Answer) -> Verdict:
+    def _settle(self, flight: _Flight, answer: Answer, *, known: bool = False) -> Verdict:
         if answer.status != 200:
             self._lately.drop(flight.key)
             return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
+        if known:  # entered when it was admitted; who asks again within the hour is no news
+            return Verdict(answer, known=True)
         self._lately.add(flight.key)
         mender_id, holder = device_id(answer.body), flight.facts.holder
         if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:

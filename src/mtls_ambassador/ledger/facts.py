@@ -60,6 +60,11 @@ _SIGNS = select(
             .where(certificates.c.name == bindparam("name"), claims.c.identity_digest != _IDENTITY)
         ),
     ).label("shared"),
+    exists(
+        select(links.c.id)
+        .join(certificates, links.c.certificate_id == certificates.c.id)
+        .where(links.c.auth_key == bindparam("auth_key"), certificates.c.key != _KEY)
+    ).label("anothers"),
 )
 _OTHERS = (
     select(devices.c.identity)
@@ -85,6 +90,7 @@ def read_facts(connection: Connection, claim: Claim) -> Facts:
         "identity": digest(claim.identity),
         "fingerprint": certificate.fingerprint,
         "auth_key": claim.auth_key,
+        "key": certificate.key,
         "name": certificate_name(certificate),
     }
     device = connection.execute(_DEVICE, given).one_or_none()
@@ -95,6 +101,7 @@ def read_facts(connection: Connection, claim: Claim) -> Facts:
         other_identities=other_identities(connection, claim.identity, certificate),
         subject_is_shared=bool(signs.shared),
         adoption=None if device is None else _adoption(claim.identity, device),
+        auth_key_is_anothers=claim.auth_key != certificate.key and bool(signs.anothers),
     )
 
 

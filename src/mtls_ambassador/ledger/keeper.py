@@ -251,7 +251,10 @@ class Keeper:
                 answer = read.ask(connection)
         except Exception as error:
             read.fail(words(error))
-            raise
+            if not _is_poison(error):
+                raise
+            _log.error("the ledger has no answer to a question", exc_info=error)
+            return
         self._succeed()
         read.answer(answer)
 
@@ -315,7 +318,7 @@ class Keeper:
 
 
 def _is_poison(error: Exception) -> bool:
-    """Whether it is the event's fault, and trying again of no use."""
+    """Whether it is the fault of the event or question, and trying again of no use."""
     if not isinstance(error, DBAPIError):
         return not isinstance(error, InvalidRequestError | OSError | MemoryError)
     if error.connection_invalidated:

@@ -29,7 +29,8 @@ ROOM = 10_000
 MOST_HISTORY = 5_000_000
 """Rows; about 1.5 GB."""
 
-_PATIENCE = 1.0
+_PATIENCE = 3.0
+"""Seconds. A whole fleet that comes back at once queues some hundreds of writes before a question."""
 _FIRST_TRY = 5.0
 _FLUSH = 5.0
 _FULL_LATELY = 60.0
@@ -151,7 +152,7 @@ class Ledger:
         """What is known about a claim, with every event that was recorded here before.
 
         Raises:
-            LedgerUnavailable: it is down, its queue is full, or it took longer than a second.
+            LedgerUnavailable: it is down, its queue is full, or it took longer than three seconds.
         """
         return await self._after_writes(lambda connection: read_facts(connection, claim), _PATIENCE)
 

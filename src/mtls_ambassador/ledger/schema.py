@@ -122,7 +122,7 @@ links = Table(
     Column("id", Number, primary_key=True),
     Column("device_id", Number, ForeignKey("devices.id", ondelete="CASCADE"), nullable=False),
     Column("certificate_id", Number, ForeignKey("certificates.id"), nullable=False, index=True),
-    Column("auth_key", Digest, nullable=False),
+    Column("auth_key", Digest, nullable=False, index=True),
     Column("first_admitted", Moment, nullable=False),
     Column("last_admitted", Moment, nullable=False),
     Column("how", Text, nullable=False, doc="Kind of the event by which it came to be."),

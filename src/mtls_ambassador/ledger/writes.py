@@ -7,11 +7,11 @@ import functools
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import sqlite
 
 from mtls_ambassador.ledger.facts import certificate_name, other_identities
-from mtls_ambassador.ledger.records import Adoption, Certificate, Event, EventKind
+from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Event, EventKind
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, history, links
 
 CLAIMS_KEPT = 2
@@ -138,6 +138,18 @@ def _admit(connection: Connection, event: Event, identity: str, certificate: Cer
         "superseded": not holds,
     }
     connection.execute(_linked(connection.dialect.name), link)
+    if holds:
+        # The operator's word has come true: from now on the identity is the certificate's, and rotates as any other.
+        named = [
+            and_(devices.c.adoption_kind == kind, devices.c.adoption_value == value)
+            for kind, value in (
+                (AdoptionKind.SUBJECT.value, certificate.subject),
+                (AdoptionKind.FINGERPRINT.value, certificate.fingerprint),
+                (AdoptionKind.KEY.value, certificate.key),
+            )
+        ]
+        fulfilled = update(devices).where(devices.c.id == device_id, or_(*named))
+        connection.execute(fulfilled.values(adoption_kind=None, adoption_value=None))
     if holds and before is not None and before.holder_id != certificate_id:
         others = and_(links.c.device_id == device_id, links.c.certificate_id != certificate_id)
         connection.execute(update(links).where(others).values(superseded=True))

@@ -395,6 +395,7 @@ TEXTS = {
     "server_cert",
     "server_key",
     "tenant_ca_pem",
+    "audit_log",
     "state_dir",
     "envoy_path",
 }

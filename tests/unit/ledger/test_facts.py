@@ -174,7 +174,38 @@ def noted(adoption: Adoption, at: dt.datetime = NOW) -> Event:
 def test_an_operators_word_is_known_before_the_device_comes(connection: Connection) -> None:
     word = Adoption(MAC_A, AdoptionKind.SUBJECT, A.subject)
     assert facts(connection, [noted(word)], claim()) == Facts(adoption=word)
-    assert facts(connection, [event()], claim()) == Facts(known=True, holder=Holder(A, None, NOW), adoption=word)
+    assert facts(connection, [], claim(MAC_A, B)) == Facts(adoption=word)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (AdoptionKind.SUBJECT, A.subject),
+        (AdoptionKind.FINGERPRINT, A.fingerprint),
+        (AdoptionKind.KEY, A.key),
+    ],
+)
+def test_an_operators_word_has_come_true_when_the_certificate_is_admitted(
+    connection: Connection, kind: AdoptionKind, value: str
+) -> None:
+    """From then on the identity rotates as any other: the certificate could not come back by that word."""
+    word = Adoption(MAC_A, kind, value)
+    assert facts(connection, [noted(word), event()], claim()) == Facts(known=True, holder=Holder(A, None, NOW))
+
+
+def test_an_operators_word_outlasts_whoever_else_is_admitted(connection: Connection) -> None:
+    word = Adoption(MAC_A, AdoptionKind.KEY, A.key)
+    assert facts(connection, [noted(word), event(ADMITTED, MAC_A, B)], claim()).adoption == word
+
+
+def test_an_auth_key_of_another_certificate_is_seen(connection: Connection) -> None:
+    own = sha256("a key of its own")
+    events = [event(auth_key=own)]
+    assert facts(connection, events, Claim(MAC_A, B, own)).auth_key_is_anothers
+    assert facts(connection, [], Claim(MAC_B, B, own)).auth_key_is_anothers
+    assert not facts(connection, [], Claim(MAC_A, A, own)).auth_key_is_anothers
+    assert not facts(connection, [], Claim(MAC_A, B, sha256("another"))).auth_key_is_anothers
+    assert not facts(connection, [], claim(MAC_A, B)).auth_key_is_anothers
 
 
 def test_an_operators_last_word_counts(connection: Connection) -> None:
@@ -248,6 +279,9 @@ class Model:
                     self.links[identity, of, key] = False
         self.links[one.identity, one.certificate, one.auth_key] = True
         self.holders[one.identity] = Holder(one.certificate, mender_id, one.at)
+        word = self.adoptions.get(one.identity)
+        if word is not None and word.names(one.certificate):
+            del self.adoptions[one.identity]
 
     def _forget(self, one: Event) -> None:
         def meant(identity: str, of: Certificate) -> bool:
@@ -281,6 +315,8 @@ class Model:
             other_identities=tuple(sorted(others)),
             subject_is_shared=any(alike(of) and identity != about.identity for of, identity in seen),
             adoption=self.adoptions.get(about.identity),
+            auth_key_is_anothers=about.auth_key != mine.key
+            and any(key == about.auth_key and of.key != mine.key for _, of, key in self.links),
         )
 
 

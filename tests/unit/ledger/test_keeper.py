@@ -169,6 +169,20 @@ def test_a_question_that_nobody_waits_for_is_not_asked(directory: Path) -> None:
     assert asked == []
 
 
+def test_a_question_without_an_answer_disturbs_nobody_else(directory: Path, faults: Faults) -> None:
+    def odd(_: Connection) -> None:
+        raise ValueError("no such kind")
+
+    with capture_logs() as logged, kept(directory) as ledger:
+        ledger.record(1)
+        with pytest.raises(RuntimeError, match="no such kind"):
+            ledger.ask(odd)
+        assert ledger.keeper.trouble is None
+        assert len(ledger.identities()) == 1
+    assert faults.opened == 1
+    assert [line["log_level"] for line in logged] == ["error"]
+
+
 def test_an_event_that_can_never_be_written_is_dropped_alone(directory: Path) -> None:
     with capture_logs() as logged, kept(directory) as ledger:
         for number in range(20):

@@ -112,3 +112,4 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_links_certificate_id", "links", ["certificate_id"])
+    op.create_index("ix_links_auth_key", "links", ["auth_key"])
