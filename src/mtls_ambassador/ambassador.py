@@ -36,6 +36,7 @@ from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
+from mtls_ambassador.tokens.keyring import token_keys
 from mtls_ambassador.x509 import fingerprint
 
 _log = structlog.get_logger()
@@ -106,6 +107,7 @@ class Ambassador:
         workers = processors()
         room = capacity(raise_file_limit(), workers)
         state = state_directory(settings.state_dir, self._environment)
+        keys = token_keys(settings, state)
 
         def plan_again(found: Material) -> EdgePlan:
             return plan_edge(
@@ -116,6 +118,7 @@ class Ambassador:
                 machine_has_ipv6=ipv6,
                 former_server_certificates=remember_server_certificate(state, fingerprint(found.server_chain[0])),
                 capacity=room,
+                token_jwks=keys.jwks if keys else None,
             )
 
         plan = plan_again(material)
@@ -128,6 +131,7 @@ class Ambassador:
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
+            token_key=keys.signing if keys else None,
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from multidict import CIMultiDict
@@ -24,6 +24,8 @@ from mtls_ambassador.admission.narrator import Flight, Narrator
 from mtls_ambassador.admission.request import parse_auth_request
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.tokens.bound import NotBindableError, bind
+from mtls_ambassador.tokens.keys import TokenKey
 from mtls_ambassador.wire import ADDRESS_HEADER, AUTH_PATH, CERTIFICATE_HEADER, LARGEST_AUTH_BODY, REQUEST_ID_HEADER
 
 _log = structlog.get_logger()
@@ -48,6 +50,8 @@ class Policy:
     """SubjectPublicKeyInfo (DER) of the edge's own certificates."""
     ca_keys: AbstractSet[bytes]
     """The same of the trust bundle."""
+    token_key: TokenKey | None = None
+    """Signs bound tokens; None: devices get Mender's own."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ def create_app(admission: Admission, egress: Egress, policy: Policy, outcomes: O
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admission, egress, policy)
+            verdict = _bound(await _admit(request, flight, admission, egress, policy), flight, policy)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             narrator.refused(flight, refusal)
@@ -118,6 +122,17 @@ async def _admit(request: Request, flight: Flight, admission: Admission, egress:
         return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
 
     return await admission.admit(auth_request, flight.certificate, forward, flight.request_id)
+
+
+def _bound(verdict: Verdict, flight: _Flight, policy: Policy) -> Verdict:
+    """The verdict with a token in it that is good with this certificate only."""
+    if policy.token_key is None or verdict.answer.status != 200 or flight.certificate is None:
+        return verdict
+    try:
+        token = bind(verdict.answer.body, flight.certificate.fingerprint, policy.token_key)
+    except NotBindableError as error:
+        raise Refused(RefusalReason.TOKEN_NOT_BINDABLE, error.what) from error
+    return replace(verdict, answer=replace(verdict.answer, body=token))
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:

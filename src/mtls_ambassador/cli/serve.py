@@ -29,6 +29,7 @@ _METAVARS = {
     "mender_user": "E-MAIL",
     "mender_pass_file": "FILE",
     "mender_token_file": "FILE",
+    "token_key_file": "FILE",
     "mender_ca": "FILE",
     "server_cert": "FILE",
     "server_key": "FILE",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from mtls_ambassador.config.token_key import parse_token_keys
 from mtls_ambassador.config.values import (
     BackendUrl,
     ListenAddress,
@@ -100,6 +101,16 @@ class Settings(BaseModel):
         description="The key in a device's auth request must be its certificate's key. false allows a separate key "
         "(C++ clients without Security.AuthPrivateKey), and lets any device replay an auth request it has seen.",
     )
+    bind_tokens: bool = Field(
+        default=False,
+        description="Give each device a token of its own that is good with its certificate only. Turning it on or off "
+        "costs each device one more authentication.",
+    )
+    token_key: SecretStr | None = Field(
+        default=None,
+        description="The keys of bound tokens: P-256 private keys, PEM. The first signs, all verify. Several edges "
+        "need the same. Default: a key of this edge's own, made once and kept in state_dir.",
+    )
     access_log: Annotated[Literal["all", "errors", "off"], BeforeValidator(_off)] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."
     )
@@ -127,6 +138,13 @@ class Settings(BaseModel):
             raise ValueError("is no token; a personal access token is one word of letters, digits and -._")
         return token
 
+    @field_validator("token_key")
+    @classmethod
+    def _signing(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            parse_token_keys(keys.get_secret_value())
+        return keys
+
     @model_validator(mode="after")
     def _credentials(self) -> Settings:
         if self.mender_token is not None and (self.mender_user or self.mender_pass):
@@ -150,5 +168,5 @@ class Settings(BaseModel):
         return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
 
 
-SECRET_KEYS = frozenset({"mender_pass", "mender_token"})
+SECRET_KEYS = frozenset({"mender_pass", "mender_token", "token_key"})
 """Keys that may also be given as `<key>_file`, and never on the command line."""
