@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mtls_ambassador.admission.admit import Admission
 from mtls_ambassador.admission.flights import Flights
@@ -22,6 +23,8 @@ from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.tokens.base64url import decode, encode
+from mtls_ambassador.tokens.keys import TokenKey
 from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
@@ -60,7 +63,9 @@ class Reply:
 class Service:
     """The application, with a Mender behind it whose auth answers and management answers are given."""
 
-    def __init__(self, auth: Answer, *management: Answer, require_same_key: bool = True) -> None:
+    def __init__(
+        self, auth: Answer, *management: Answer, require_same_key: bool = True, token_key: TokenKey | None = None
+    ) -> None:
         clock = Clock()
         self.auth, self.management = auth, list(management)
         self.egress = ScriptedEgress()
@@ -72,6 +77,7 @@ class Service:
             require_same_key=require_same_key,
             server_keys=frozenset({spki(SERVER.key.public_key())}),
             ca_keys=frozenset({spki(CA.key.public_key())}),
+            token_key=token_key,
         )
         self.outcomes = Outcomes()
         self.app = create_app(admission, self.egress, policy, self.outcomes, Narrator())
@@ -260,3 +266,40 @@ async def test_logs_hold_no_secret(log: io.StringIO) -> None:
 def test_repeated_headers_stay_repeated() -> None:
     found = forwarded_headers([(b"X-A", b"1"), (b"x-a", b"2"), (b"Host", b"h"), (b"X-Edge-Foo", b"3"), (b"TE", b"4")])
     assert list(found.items()) == [("X-A", "1"), ("x-a", "2")]
+
+
+KEY = TokenKey.of(ec.derive_private_key(1, ec.SECP256R1()))
+MENDERS = f"a.{encode(json.dumps({'exp': 1_800_000_000}).encode())}.c".encode()
+
+
+async def test_a_bound_token_takes_the_place_of_menders(log: io.StringIO) -> None:
+    service = Service(
+        answer(200, MENDERS, Content_Type="application/jwt", X_Of_Tomorrow="1"), answer(201), token_key=KEY
+    )
+    reply = await service.post()
+    claims = json.loads(decode(reply.body.split(b".")[1].decode()))
+    assert claims["cnf"] == {"x5h": DEVICE.fingerprint}
+    assert claims["mtk"] == MENDERS.decode()
+    assert sorted(reply.headers) == [
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"content-type", b"application/jwt"),
+        (b"x-of-tomorrow", b"1"),
+    ]
+    assert service.outcomes.counts == {"admitted": 1}
+    assert reply.body.decode() not in log.getvalue()
+
+
+async def test_other_answers_pass_as_they_are() -> None:
+    service = Service(answer(400, b'{"error": "x"}'), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.body) == (400, b'{"error": "x"}')
+
+
+async def test_what_cannot_be_bound_is_not_handed_out(log: io.StringIO) -> None:
+    service = Service(answer(200, b"a-secret-of-mender"), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (502, "token_not_bindable")
+    assert service.outcomes.counts == {"token_not_bindable": 1}
+    assert "Mender's answer is no JWT" in log.getvalue()
+    assert "a-secret-of-mender" not in log.getvalue()
+    assert b"a-secret-of-mender" not in reply.body

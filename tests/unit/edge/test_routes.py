@@ -225,6 +225,7 @@ def test_mender_hears_its_own_name(variant: str) -> None:
         "https_hosted": "hosted.mender.io",
         "https_address_with_own_ca": "10.0.0.5:8443",
         "insecure": "mender.example.com",
+        "bound_tokens": "mender.example.com",
     }[variant]
     found = [
         *everything_in(edge_routes(plan(**VARIANTS[variant]))),
