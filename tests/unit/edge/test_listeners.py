@@ -171,7 +171,7 @@ def test_both_families_on_one_socket() -> None:
     }
 
 
-def replies(**given: object) -> list[tuple[str, dict[str, Any]]]:
+def replies(**given: Any) -> list[tuple[str, dict[str, Any]]]:
     """What Envoy answers itself: when, and the body; the first that fits counts."""
     found = []
     for mapper in http(edge_listener(plan(**given)))["local_reply_config"]["mappers"]:
