@@ -72,7 +72,7 @@ async def test_a_key_is_replaced_without_a_device_noticing(tmp_path: Path) -> No
     old, new = new_token_key(), new_token_key()
     async with world(tmp_path, bind_tokens=True, token_key=pem(old)) as w:
         device = RawDevice(w)
-        first = (await device.authenticate()).token
+        first = later = (await device.authenticate()).token
         assert key_id_of(first) == old.id
         for keys, signer in ((pem(old, new), old), (pem(new, old), new)):
             async with another_edge(w, bind_tokens=True, token_key=keys) as edge:
