@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from mtls_ambassador.lab.auth_request import auth_request
-from mtls_ambassador.lab.device import AUTH_REQUESTS, CONNECT, INVENTORY
+from mtls_ambassador.lab.device import AUTH_REQUESTS, CONNECT, INVENTORY, NEXT_V1
 from mtls_ambassador.lab.transport import RefusedError
+from mtls_ambassador.tokens.bound import LONGEST
 from mtls_ambassador.tokens.keys import TokenKey
 from tests.attempts import Answer, Headers, SeenRequest, attempt, lines_about, parse_requests, request
 from tests.certificates import Holder
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY, FOREIGN = new_token_key(), new_token_key()
 PUBLIC_FREE = "/api/devices/v1/deployments/download/x?signature=1"
+JSON = ("Content-Type", "application/json")
 UPGRADE = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -61,7 +63,7 @@ class Scene:
     ) -> tuple[Answer, list[SeenRequest], str]:
         """A request: the answer, what of it came to Mender, and what the log says of it."""
         before = len(self.w.relay.seen)
-        more = [("Content-Type", "application/json"), *headers]
+        more = [JSON, *headers]
         tried = await attempt(self.w.edge.port, request(method, target, more, body), self.w.client_context(who.holder))
         seen = parse_requests(bytes(self.w.relay.seen[before:]))
         await eventually(lambda: lines_about(self.w.log_text(), tried.address))
@@ -160,6 +162,19 @@ async def test_anything_else_is_401_and_mender_hears_nothing(scene: Scene, shown
     answer, seen, log = await scene.ask(scene.hostile, shown(scene))
     _assert_refused(answer, seen)
     assert "token_refused" in log or "token_of_another_certificate" in log
+
+
+async def test_each_request_of_a_connection_is_looked_at(scene: Scene) -> None:
+    own, other = scene.hostile.bound, scene.honest
+    wanted = {own: 204, other.raw: 401, other.bound: 401}
+    shown = [own, other.raw, own, other.bound, own]
+    target = f"{NEXT_V1}?artifact_name=a&device_type=b"
+    data = b"".join(request("GET", target, [bearer(token), ("Connection", "keep-alive")]) for token in shown)
+    before = len(scene.w.relay.seen)
+    tried = await attempt(scene.w.edge.port, data, scene.w.client_context(scene.hostile.holder), answers=len(shown))
+    assert [answer.status for answer in tried.answers] == [wanted[token] for token in shown]
+    seen = parse_requests(bytes(scene.w.relay.seen[before:]))
+    assert [one.headers["authorization"] for one in seen] == [(f"Bearer {scene.hostile.raw}",)] * 3
 
 
 @pytest.mark.parametrize("name", ["access_token", "token", "jwt", "JWT", "authorization"])
@@ -263,10 +278,11 @@ async def test_the_forger_could_make_one_that_is_taken(scene: Scene) -> None:
     assert seen.headers["authorization"] == (f"Bearer {scene.honest.raw}",)
 
 
-async def test_menders_own_401_passes(scene: Scene) -> None:
+@pytest.mark.parametrize("inner", ["a.b.c", "a." + "b" * (LONGEST - 4) + ".c"], ids=["short", "as long as can be"])
+async def test_menders_own_401_passes(scene: Scene, inner: str) -> None:
     """Such as that of a token that Mender has withdrawn."""
-    answer, (seen,), _ = await scene.ask(scene.hostile, [bearer(_signed(KEY, mtk="a.b.c")(scene))])
-    assert (answer.status, seen.headers["authorization"]) == (401, ("Bearer a.b.c",))
+    answer, (seen,), _ = await scene.ask(scene.hostile, [bearer(_signed(KEY, mtk=inner)(scene))])
+    assert (answer.status, seen.headers["authorization"]) == (401, (f"Bearer {inner}",))
     assert answer.json()["error"] != "the device token is not valid"
 
 
@@ -342,6 +358,7 @@ async def test_websockets_too(scene: Scene) -> None:
             await session.start_shell()
             await session.type(b"hello")
             assert await session.output_until(b"hello") == b"hello"
+    await eventually(lambda: not scene.w.lab.connected(device_id))  # its last frames have passed the relay
     assert scene.w.relay.headers_of(CONNECT)[-1]["authorization"] == [f"Bearer {scene.honest.raw}"]
 
 

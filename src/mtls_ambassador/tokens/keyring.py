@@ -7,8 +7,8 @@ from pathlib import Path
 
 import structlog
 
+from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.settings import Settings
-from mtls_ambassador.errors import Error
 from mtls_ambassador.files import ExistsError, WriteError, write_new
 from mtls_ambassador.tokens.keys import TokenKeys, new_key_pem
 
@@ -21,7 +21,7 @@ def token_keys(settings: Settings, state: Path) -> TokenKeys | None:
     """The keys for bound tokens; None without `bind_tokens`.
 
     Raises:
-        Error: the file in the state directory is there, but cannot be used.
+        ConfigurationError: the file in the state directory is there, but cannot be used.
     """
     if not settings.bind_tokens:
         return None
@@ -50,9 +50,9 @@ def _own_keys(state: Path) -> TokenKeys:
     try:
         return TokenKeys.parse(file.read_text(encoding="ascii"))
     except OSError as error:
-        raise Error(f"{file} cannot be read: {error.strerror}", "Let the user the edge runs as read it.") from error
+        problem = Problem(str(file), f"cannot be read: {error.strerror}", "Let the user the edge runs as read it.")
+        raise ConfigurationError((problem,)) from error
     except ValueError as error:
         what, _, _ = str(error).partition("; ")
-        raise Error(
-            f"{file} {what}", "Move it away: the edge makes a new one, and each device authenticates anew."
-        ) from None
+        remedy = "Move it away: the edge makes a new one, and each device authenticates anew."
+        raise ConfigurationError((Problem(str(file), what, remedy),)) from None

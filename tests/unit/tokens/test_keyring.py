@@ -9,8 +9,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.settings import Settings
-from mtls_ambassador.errors import Error
 from mtls_ambassador.tokens.keyring import FILE, token_keys
 from mtls_ambassador.tokens.keys import TokenKeys, new_key_pem
 
@@ -59,7 +59,7 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "junk"])
 def test_a_file_that_is_none_is_kept_and_told(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(Error, match=r"token-key\.pem holds no private key in PEM\n  Move it away"):
+    with pytest.raises(ConfigurationError, match=r"(?s)token-key\.pem.*holds no private key in PEM.*Move it away"):
         own(tmp_path)
     assert (tmp_path / FILE).read_text() == content
 
@@ -78,5 +78,5 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest
 
     own(tmp_path)
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(Error, match="cannot be read: Permission denied"):
+    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
         own(tmp_path)
