@@ -372,7 +372,7 @@ async def test_no_websocket_with_anything_else(scene: Scene, shown: Shown) -> No
 async def test_a_simulated_device_with_a_copied_token_ends_up_as_itself(scene: Scene) -> None:
     """As any client does on 401: it authenticates anew, and that is with its own certificate."""
     async with scene.w.device(scene.hostile.holder, {"mac": "hostile"}) as device:
-        object.__getattribute__(device, "_live").token = scene.honest.bound
+        device._live.token = scene.honest.bound
         with pytest.raises(RefusedError, match="401"):
             async with device.connect():
                 pass
