@@ -124,7 +124,7 @@ async def _admit(request: Request, flight: Flight, admission: Admission, egress:
     return await admission.admit(auth_request, flight.certificate, forward, flight.request_id)
 
 
-def _bound(verdict: Verdict, flight: _Flight, policy: Policy) -> Verdict:
+def _bound(verdict: Verdict, flight: Flight, policy: Policy) -> Verdict:
     """The verdict with a token in it that is good with this certificate only."""
     if policy.token_key is None or verdict.answer.status != 200 or flight.certificate is None:
         return verdict
