@@ -121,10 +121,10 @@ class RawDevice:
             lines += f"Content-Length: {len(content)}\r\n"
         return await self._send("POST", AUTH_REQUESTS, lines + headers, content, at or self._world)
 
-    async def call(self, token: str) -> int:
+    async def call(self, token: str, *, at: World | None = None) -> int:
         """Replace its inventory by nothing, and return the status: 200 if the token is good, else 401."""
         lines = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
-        return (await self._send("PUT", _ATTRIBUTES, lines, b"[]", self._world)).status
+        return (await self._send("PUT", _ATTRIBUTES, lines, b"[]", at or self._world)).status
 
     async def _send(self, method: str, path: str, lines: str, content: bytes, w: World) -> Reply:
         request_id = str(uuid.uuid4())

@@ -48,6 +48,7 @@ from mtls_ambassador.mender.session import SessionStatus
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
+from mtls_ambassador.tokens.keyring import token_keys
 from mtls_ambassador.x509 import fingerprint
 
 _log = structlog.get_logger()
@@ -120,6 +121,7 @@ class Ambassador:
         workers = processors()
         room = capacity(raise_file_limit(), workers)
         state = state_directory(settings.state_dir, self._environment)
+        keys = token_keys(settings, state)
 
         def plan_again(found: Material) -> EdgePlan:
             return plan_edge(
@@ -130,6 +132,7 @@ class Ambassador:
                 machine_has_ipv6=ipv6,
                 former_server_certificates=remember_server_certificate(state, fingerprint(found.server_chain[0])),
                 capacity=room,
+                token_jwks=keys.jwks if keys else None,
             )
 
         plan = plan_again(material)
@@ -161,6 +164,7 @@ class Ambassador:
             bindings={anchor.name: identity_binding(anchor.binding) for anchor in settings.anchors},
             anchors=anchors,
             rates=AuthRates(settings.auth_rate_per_certificate, settings.auth_rate_per_address),
+            token_key=keys.signing if keys else None,
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)

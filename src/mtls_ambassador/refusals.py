@@ -158,6 +158,25 @@ class RefusalReason(Enum):
         "A real one has about 1 kB: find out what the client is.",
     )
 
+    TOKEN_REFUSED = Refusal(
+        "token_refused",
+        Stage.REQUEST,
+        401,
+        "the device token is not valid",
+        "bind_tokens is on, and the request bears no token that this edge has handed out and that has not expired",
+        "Nothing: the device authenticates anew by itself. If it is at each request, edges behind one name have "
+        "different keys: give them one token_key.",
+    )
+    TOKEN_OF_ANOTHER_CERTIFICATE = Refusal(
+        "token_of_another_certificate",
+        Stage.REQUEST,
+        401,
+        "the device token is not valid",
+        "the device token was handed out to another certificate",
+        "Nothing, if the device has just got a new certificate: it authenticates anew by itself. "
+        "Else a token was copied from one device to another.",
+    )
+
     # The admission service, before Mender hears of it
     MALFORMED = Refusal(
         "malformed_request",
@@ -359,6 +378,15 @@ class RefusalReason(Enum):
         "the Mender Server cannot be reached, try again later",
         "the Mender Server cannot be reached",
         "Check mender_backend, mender_ca and the network. The device tries again by itself.",
+    )
+
+    TOKEN_NOT_BINDABLE = Refusal(
+        "token_not_bindable",
+        Stage.ADMISSION,
+        502,
+        "the Mender Server's answer cannot be used",
+        "bind_tokens is on, and what Mender gave as the device's token cannot be bound to a certificate",
+        "See `detail`. Something between edge and Mender changes answers, or bind_tokens must be turned off.",
     )
 
     @property

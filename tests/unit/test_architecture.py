@@ -22,7 +22,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"ambassador"}),
     frozenset({"managements"}),
     frozenset({"admission", "edge"}),
-    frozenset({"mender", "pki", "ledger"}),
+    frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
@@ -134,7 +134,9 @@ def test_exceptions_are_about_modules_that_exist() -> None:
         assert list((UNIT_TESTS / place).glob("test_*.py"))
 
 
-@pytest.mark.parametrize("folder", ["admission", "cli", "config", "edge", "lab", "ledger", "mender", "observe", "pki"])
+@pytest.mark.parametrize(
+    "folder", ["admission", "cli", "config", "edge", "lab", "ledger", "mender", "observe", "pki", "tokens"]
+)
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):
         assert (PACKAGE / folder / f"{file.stem.removeprefix('test_')}.py").is_file(), f"{file} mirrors nothing"

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from multidict import CIMultiDict
@@ -32,6 +32,8 @@ from mtls_ambassador.config.binding import BindingMode
 from mtls_ambassador.ledger.records import Claim, Event, EventKind
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.tokens.bound import NotBindableError, bind
+from mtls_ambassador.tokens.keys import TokenKey
 from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
@@ -69,6 +71,8 @@ class Policy:
     """Whose the certificates are."""
     rates: AuthRates
     """How many auth requests are listened to."""
+    token_key: TokenKey | None = None
+    """Signs bound tokens; None: devices get Mender's own."""
 
 
 @dataclass(slots=True)
@@ -113,7 +117,7 @@ def create_app(
     async def auth_request(request: Request, request_id: str) -> Response:
         flight = Flight(request_id, request.headers.get(ADDRESS_HEADER, "?"), time.monotonic())
         try:
-            verdict = await _admit(request, flight, admissions, egress, policy, warned)
+            verdict = _bound(await _admit(request, flight, admissions, egress, policy, warned), flight, policy)
         except Refused as refusal:
             outcomes.counts[refusal.reason.label] += 1
             told = narrator.refused(flight, refusal)
@@ -223,6 +227,17 @@ def _enter(
             rule=rule,
         )
     )
+
+
+def _bound(verdict: Verdict, flight: Flight, policy: Policy) -> Verdict:
+    """The verdict with a token in it that is good with this certificate only."""
+    if policy.token_key is None or verdict.answer.status != 200 or flight.certificate is None:
+        return verdict
+    try:
+        token = bind(verdict.answer.body, flight.certificate.fingerprint, policy.token_key)
+    except NotBindableError as error:
+        raise Refused(RefusalReason.TOKEN_NOT_BINDABLE, error.what) from error
+    return replace(verdict, answer=replace(verdict.answer, body=token))
 
 
 def forwarded_headers(raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:

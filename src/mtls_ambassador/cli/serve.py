@@ -29,6 +29,7 @@ _METAVARS = {
     "mender_user": "E-MAIL",
     "mender_pass_file": "FILE",
     "mender_token_file": "FILE",
+    "token_key_file": "FILE",
     "mender_ca": "FILE",
     "ledger_url_file": "FILE",
     "ledger_retention": "DURATION",

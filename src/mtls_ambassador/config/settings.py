@@ -23,6 +23,7 @@ from mtls_ambassador.config.anchors import (
 )
 from mtls_ambassador.config.binding import Binding
 from mtls_ambassador.config.binding_form import GivenBinding
+from mtls_ambassador.config.token_key import parse_token_keys
 from mtls_ambassador.config.values import (
     AuditTarget,
     BackendUrl,
@@ -168,6 +169,16 @@ class Settings(BaseModel):
         description="Rules that tie a device's identity to its certificate: a mapping, or JSON text in the environment "
         "and on the command line.",
     )
+    bind_tokens: bool = Field(
+        default=False,
+        description="Give each device a token of its own that is good with its certificate only. Turning it on or off "
+        "costs each device one more authentication.",
+    )
+    token_key: SecretStr | None = Field(
+        default=None,
+        description="The keys of bound tokens: P-256 private keys, PEM. The first signs, all verify. Several edges "
+        "need the same. Default: a key of this edge's own, made once and kept in state_dir.",
+    )
     access_log: Annotated[Literal["all", "errors", "off"], BeforeValidator(_off)] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."
     )
@@ -197,6 +208,13 @@ class Settings(BaseModel):
         if url is not None:
             check_ledger_url(url.get_secret_value())
         return url
+
+    @field_validator("token_key")
+    @classmethod
+    def _signing(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            parse_token_keys(keys.get_secret_value())
+        return keys
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -243,5 +261,5 @@ class Settings(BaseModel):
         return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
 
 
-SECRET_KEYS = frozenset({"ledger_url", "mender_pass", "mender_token"})
+SECRET_KEYS = frozenset({"ledger_url", "mender_pass", "mender_token", "token_key"})
 """Keys that may also be given as `<key>_file`, and never on the command line."""

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
+from mtls_ambassador.edge import token_binding
 from mtls_ambassador.edge.clusters import ADMISSION, MENDER
 from mtls_ambassador.edge.plan import EdgePlan
 from mtls_ambassador.wire import (
@@ -36,6 +37,8 @@ end
 """
 
 _NAMED = "named"
+_DOWNLOADS = r"/api/devices/v[0-9.]+/deployments/download([/?].*)?"
+"""Links to artifacts, query included: they are signed themselves, and clients send no token with them."""
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
@@ -123,7 +126,7 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
             "direct_response": {"status": 404},
         },
         *([_connect_route(plan)] if any(CONNECT_PATH.startswith(prefix) for prefix in plan.allowed_paths) else []),
-        *(_passing_route(plan, prefix) for prefix in plan.allowed_paths),
+        *(route for prefix in plan.allowed_paths for route in _allowed_routes(plan, prefix)),
         *(_storage_route(plan, prefix) for prefix in plan.storage_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
@@ -160,7 +163,7 @@ def _auth_route(plan: EdgePlan) -> Json:
             "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
             "source_code": {"inline_string": _CHAIN_SCRIPT},
         }
-    return {
+    route: Json = {
         # Any other method falls to the guard below it.
         "match": {"path": AUTH_PATH, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
         "route": {
@@ -179,11 +182,14 @@ def _auth_route(plan: EdgePlan) -> Json:
         ],
         "typed_per_filter_config": filters,
     }
+    if plan.token_jwks:
+        route["request_headers_to_remove"] = ["accept-encoding"]  # the token in the answer is to be read
+    return route
 
 
 def _connect_route(plan: EdgePlan) -> Json:
     """mender-connect's WebSocket: idle for up to an hour, pings every minute keep it."""
-    return {
+    route: Json = {
         "match": {
             "path": CONNECT_PATH,
             "headers": [{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}],
@@ -197,6 +203,16 @@ def _connect_route(plan: EdgePlan) -> Json:
         },
         "request_headers_to_add": [_request_id()],
     }
+    return token_binding.with_token(route) if plan.token_jwks else route
+
+
+def _allowed_routes(plan: EdgePlan, prefix: str) -> list[Json]:
+    route = _passing_route(plan, prefix)
+    if not plan.token_jwks:
+        return [route]
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": _DOWNLOADS}}}
+    download = {**route, "match": {"prefix": prefix, "headers": [path]}}
+    return [token_binding.without_token(download), token_binding.with_token(route)]
 
 
 def _passing_route(plan: EdgePlan, prefix: str) -> Json:
@@ -217,7 +233,8 @@ def _storage_route(plan: EdgePlan, prefix: str) -> Json:
     """Artifacts that Mender's host serves outside its API: to be read, nothing else."""
     route = _passing_route(plan, prefix)
     method = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    return {**route, "match": {"prefix": prefix, "headers": [method]}}
+    route["match"] = {"prefix": prefix, "headers": [method]}
+    return token_binding.without_token(route) if plan.token_jwks else route
 
 
 def _request_id() -> Json:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from mtls_ambassador.admission.admit import Admission, Shared
@@ -36,6 +37,8 @@ from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.tokens.base64url import decode, encode
+from mtls_ambassador.tokens.keys import TokenKey
 from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
@@ -88,6 +91,7 @@ class Service:
         binding: object = None,
         rate: Rate | None = None,
         address_rate: Rate | None = None,
+        token_key: TokenKey | None = None,
     ) -> None:
         clock = self.clock = Clock()
         self.auth, self.management = auth, list(management)
@@ -104,6 +108,7 @@ class Service:
             bindings={ANCHOR.name: identity_binding(parse_binding(binding) if binding else Binding())},
             anchors=Anchors((ANCHOR,), {ANCHOR.name: (CA.certificate,)}),
             rates=AuthRates(rate, address_rate, clock),
+            token_key=token_key,
         )
         self.outcomes = Outcomes()
         self.app = create_app({ANCHOR.name: admission}, self.egress, policy, self.outcomes, Narrator(), journal)
@@ -369,3 +374,40 @@ async def test_what_a_device_presented_does_not_reach_mender() -> None:
     await service.post(x_edge_client_chain="x")
     (sent,) = service.forwarded
     assert not [name for name in sent.headers if name.lower().startswith("x-edge-")]
+
+
+KEY = TokenKey.of(ec.derive_private_key(1, ec.SECP256R1()))
+MENDERS = f"a.{encode(json.dumps({'exp': 1_800_000_000}).encode())}.c".encode()
+
+
+async def test_a_bound_token_takes_the_place_of_menders(log: io.StringIO) -> None:
+    service = Service(
+        answer(200, MENDERS, Content_Type="application/jwt", X_Of_Tomorrow="1"), answer(201), token_key=KEY
+    )
+    reply = await service.post()
+    claims = json.loads(decode(reply.body.split(b".")[1].decode()))
+    assert claims["cnf"] == {"x5h": DEVICE.fingerprint}
+    assert claims["mtk"] == MENDERS.decode()
+    assert sorted(reply.headers) == [
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"content-type", b"application/jwt"),
+        (b"x-of-tomorrow", b"1"),
+    ]
+    assert service.outcomes.counts == {"admitted": 1}
+    assert reply.body.decode() not in log.getvalue()
+
+
+async def test_other_answers_pass_as_they_are() -> None:
+    service = Service(answer(400, b'{"error": "x"}'), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.body) == (400, b'{"error": "x"}')
+
+
+async def test_what_cannot_be_bound_is_not_handed_out(log: io.StringIO) -> None:
+    service = Service(answer(200, b"a-secret-of-mender"), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (502, "token_not_bindable")
+    assert service.outcomes.counts == {"token_not_bindable": 1}
+    assert "Mender's answer is no JWT" in log.getvalue()
+    assert "a-secret-of-mender" not in log.getvalue()
+    assert b"a-secret-of-mender" not in reply.body

@@ -135,3 +135,15 @@ def test_the_ledger_is_a_file_unless_said_otherwise_and_its_url_is_secret() -> N
     with pytest.raises(ValidationError) as caught:
         settings(ledger_url="mysql://edge:geheim@db/ledger")
     assert "geheim" not in str(caught.value)
+
+
+def test_a_token_key_that_is_none_is_told_without_repeating_it() -> None:
+    with pytest.raises(ValidationError, match="holds no private key in PEM") as caught:
+        Settings.model_validate({"mender_backend": "https://x", "mender_token": "t", "token_key": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_tokens_are_not_bound_by_default() -> None:
+    settings = Settings.model_validate({"mender_backend": "https://x", "mender_token": "t"})
+    assert settings.bind_tokens is False
+    assert settings.token_key is None

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mtls_ambassador.config.material import Material, certificate_names
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.edge.bootstrap import to_json
 from mtls_ambassador.edge.plan import Capacity, EdgePlan, WorkPaths, plan_edge
+from mtls_ambassador.tokens.keys import TokenKeys
 from tests.certificates import CertificateAuthority, Holder, Properties
 
 GOLDENS = Path(__file__).with_name("goldens")
@@ -69,7 +71,13 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "insecure_skip_verify": True,
         "access_log": "off",
     },
+    "bound_tokens": {
+        "mender_backend": "https://mender.example.com",
+        "storage_paths": ["/artifacts/"],
+        "bind_tokens": True,
+    },
 }
+JWKS = TokenKeys.of([ec.derive_private_key(number, ec.SECP256R1()) for number in (1, 2)]).jwks
 SYSTEM_TRUST = DIRECTORY / "system-trust.pem"
 
 
@@ -113,6 +121,7 @@ def plan(
         machine_has_ipv6=ipv6,
         former_server_certificates=former,
         capacity=Capacity(connections=10_000, auth_requests=2_000, heap_bytes=2**30),
+        token_jwks=JWKS if chosen.bind_tokens else None,
     )
 
 

@@ -229,6 +229,7 @@ def test_mender_hears_its_own_name(variant: str) -> None:
         "https_address_with_own_ca": "10.0.0.5:8443",
         "insecure": "mender.example.com",
         "several_anchors": "hosted.mender.io",
+        "bound_tokens": "mender.example.com",
     }[variant]
     found = [
         *everything_in(edge_routes(plan(**VARIANTS[variant]))),
