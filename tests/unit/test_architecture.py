@@ -37,7 +37,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "__main__": "one line; tests/integration/test_command_line.py runs it",
     "ambassador": "puts the parts together: all of tests/integration",
     "cli/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
-    "cli/device": "tests/integration/test_devices_are_prepared.py",
+    "cli/device_images": "runs mender-artifact: tests/e2e/test_device_image_of_real_partitions.py",
     "cli/lab": "arguments in tests/unit/cli/test_main.py",
     "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
     "cli/pki": "arguments in tests/unit/cli/test_main.py, what it does in tests/unit/pki",

@@ -135,7 +135,7 @@ def conf(context: click.Context, /, file: Path, *, as_json: bool, server_ca: str
     merged = configuration.merge(text, _wanted_of(context, server_ca=server_ca, **options), name=name)
     changed = merged.text != text
     if changed:
-        write_atomically(file.resolve(), merged.text.encode(), mode)
+        write_atomically(file.resolve() if file.is_symlink() else file, merged.text.encode(), mode)
     if as_json:
         click.echo(json.dumps({"file": name, "changed": changed, **_told(merged)}))
         return

@@ -23,6 +23,7 @@ SUFFIXES = (".sdimg", ".uefiimg", ".img", ".ext4", ARTIFACT)
 _ABSENT = "does not exist in the image"
 _DATA = "/data/"
 _NEW_CONFIGURATION_MODE = 0o600  # it may hold a tenant token
+_SBIN = "/usr/sbin:/sbin"  # where fsck and parted are; an ordinary user's path lacks it
 _INSTALL = "apt-get install mender-artifact e2fsprogs parted dosfstools"
 
 
@@ -139,8 +140,7 @@ class Workbench:
             return subprocess.run(
                 command,
                 cwd=self.directory,
-                # fsck and parted are in sbin, which an ordinary user's path lacks.
-                env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"},
+                env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}", "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
