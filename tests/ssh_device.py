@@ -72,9 +72,12 @@ class SshDevice:
     Args:
         directory: For its keys and logs.
         mac: What its identity script prints.
+        listen: Its address and port; a free port of the loopback by default.
     """
 
-    def __init__(self, directory: Path, *, mac: str = "52:54:00:12:34:56") -> None:
+    def __init__(
+        self, directory: Path, *, mac: str = "52:54:00:12:34:56", listen: tuple[str, int] | None = None
+    ) -> None:
         if os.geteuid() != 0:
             pytest.skip("sshd in a namespace of its own needs root: run this test with sudo")
         self.directory = directory
@@ -85,12 +88,12 @@ class SshDevice:
         self._root = directory / "root"
         self._mac = mac
         self._process: asyncio.subprocess.Process
-        self.port = 0
+        self.address, self.port = listen or ("127.0.0.1", _free_port())
 
     @property
     def target(self) -> str:
         """As `device push` takes it."""
-        return f"root@127.0.0.1:{self.port}"
+        return f"root@{self.address}:{self.port}"
 
     @property
     def options(self) -> list[str]:
@@ -126,14 +129,13 @@ class SshDevice:
             '{"DBus": {"Enabled": false}, "RetryPollIntervalSeconds": 5, "InventoryPollIntervalSeconds": 5}'
         )
         self._root.mkdir()
-        self.port = _free_port()
         (self._ours / "sshd_config").write_text(
-            f"ListenAddress 127.0.0.1:{self.port}\nHostKey /device/host\nAuthorizedKeysFile /device/authorized_keys\n"
-            "PermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n"
+            f"ListenAddress {self.address}:{self.port}\nHostKey /device/host\n"
+            "AuthorizedKeysFile /device/authorized_keys\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n"
             "SetEnv PATH=/device/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         )
         host = (self._ours / "host.pub").read_text()
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host}")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {host}")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,7 +146,8 @@ class SshDevice:
         """What a script prints on the device; it must succeed."""
         process = await asyncio.create_subprocess_exec(
             *("ssh", "-T", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"),
-            *("-i", str(self.identity), "-p", str(self.port), "root@127.0.0.1", shlex.join(["sh", "-euc", script])),
+            *("-i", str(self.identity), "-p", str(self.port), f"root@{self.address}"),
+            shlex.join(["sh", "-euc", script]),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, complaint = await process.communicate()

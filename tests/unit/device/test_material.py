@@ -9,7 +9,7 @@ import pytest
 from mtls_ambassador.device.errors import MaterialError
 from mtls_ambassador.device.material import read_ca, read_credentials
 from mtls_ambassador.pki.keys import KeyFileError
-from tests.certificates import CertificateAuthority, new_key, self_signed
+from tests.certificates import CertificateAuthority, KeyKind, new_key, self_signed
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def ca() -> CertificateAuthority:
 
 
 @pytest.mark.parametrize("kind", ["p256", "rsa2048", "ed25519"])
-def test_a_certificate_and_its_key(tmp_path: Path, ca: CertificateAuthority, kind: str) -> None:
-    certificate, key = ca.device("d", key=kind).write(tmp_path, "d")  # type: ignore[typeddict-item]
+def test_a_certificate_and_its_key(tmp_path: Path, ca: CertificateAuthority, kind: KeyKind) -> None:
+    certificate, key = ca.device("d", key=kind).write(tmp_path, "d")
     found = read_credentials(certificate, key)
     assert (found.certificate, found.key) == (certificate.read_bytes(), key.read_bytes())
     assert "PRIVATE" not in repr(found)
