@@ -131,7 +131,8 @@ class SshDevice:
         self._root.mkdir()
         (self._ours / "sshd_config").write_text(
             f"ListenAddress {self.address}:{self.port}\nHostKey /device/host\n"
-            "AuthorizedKeysFile /device/authorized_keys\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n"
+            "AuthorizedKeysFile /device/authorized_keys\nPermitRootLogin prohibit-password\n"
+            "UsePAM no\nStrictModes no\nPidFile none\n"
             "SetEnv PATH=/device/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         )
         host = (self._ours / "host.pub").read_text()

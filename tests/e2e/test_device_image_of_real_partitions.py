@@ -210,6 +210,7 @@ async def test_a_full_file_system_is_told(factory: Factory) -> None:
         (("a.img", "--manifest", "m.csv", "--out", "o"), "cannot read the manifest m.csv"),
         (("a.img", "--cert", "one.pem", "--key", "two.key"), "is not the key of the certificate"),
         (("none.img",), "No such file"),
+        (("a.img", "--out", "one.pem"), "one.pem is there already"),
         (("one.pem",), "has none of the endings"),
     ],
 )

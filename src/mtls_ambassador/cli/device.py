@@ -20,7 +20,7 @@ from mtls_ambassador.device import push as pushing
 from mtls_ambassador.device.errors import ConfigurationFileError, MaterialError, WantedError
 from mtls_ambassador.device.image import prepare
 from mtls_ambassador.device.material import Credentials, read_ca, read_credentials
-from mtls_ambassador.files import write_atomically
+from mtls_ambassador.files import ExistsError, write_atomically
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -160,7 +160,9 @@ def conf(context: click.Context, /, file: Path, *, as_json: bool, server_ca: str
     type=click.Path(path_type=Path),
     help="File to write, instead of changing IMAGE; with --manifest the folder, made if it is missing.",
 )
-@click.option("--replace", is_flag=True, help="Write images that are in the folder already once more.")
+@click.option(
+    "--replace", is_flag=True, help="Replace images that are at --out already; with --manifest they are kept otherwise."
+)
 @click.pass_context
 def image(
     context: click.Context,
@@ -193,6 +195,8 @@ def image(
         raise click.UsageError(
             "several images can share a CA and a mender.conf, but not --cert, --key or --out: --manifest"
         )
+    if out is not None and out.exists() and not replace:
+        raise ExistsError(f"{out} is there already", "Move it away, write elsewhere, or add --replace.")
     own = _credentials(certificate, key, wanted) if certificate or key else None
     for file in image_files:
         target = out or file
