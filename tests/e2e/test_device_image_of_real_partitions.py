@@ -16,7 +16,7 @@ from tests.certificates import CertificateAuthority, new_key
 from tests.disk_image import PROGRAMS, content, listing, partition, root_file_system, write_sdimg
 from tests.edge_process import PROGRAM
 
-pytestmark = pytest.mark.needs(*PROGRAMS)
+pytestmark = [pytest.mark.needs(*PROGRAMS, "openssl"), pytest.mark.timeout(300)]
 
 URL = "https://my-server.com:8080"
 REGULAR = 0o100000
@@ -162,6 +162,16 @@ async def test_a_root_file_system_and_an_artifact(factory: Factory) -> None:
     assert status == 1
     assert "r1.mender is an Artifact" in err
     assert factory.all_files() == before
+
+
+async def test_a_signature_that_is_lost_is_told(factory: Factory) -> None:
+    root_file_system(factory.directory, None)
+    write = ("mender-artifact", "write", "rootfs-image", "-t", "lab", "-n", "r1", "-f", "root.ext4", "-o")
+    factory.tool("openssl", "ec", "-in", "one.key", "-out", "sec1.key")  # the form that mender-artifact 3.9 signs with
+    factory.tool(*write, "signed.mender", "-k", "sec1.key")
+    factory.tool(*write, "plain.mender")
+    assert "sign it again" in (await factory.image("signed.mender"))[2]
+    assert (await factory.image("plain.mender"))[2] == ""
 
 
 @pytest.mark.parametrize(

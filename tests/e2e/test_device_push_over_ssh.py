@@ -17,7 +17,7 @@ from tests.edge_process import PROGRAM, EdgeProcess
 from tests.ssh_device import PROGRAMS, SshDevice
 from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
 
-pytestmark = pytest.mark.needs(*PROGRAMS)
+pytestmark = [pytest.mark.needs(*PROGRAMS), pytest.mark.timeout(300)]
 
 
 @dataclass

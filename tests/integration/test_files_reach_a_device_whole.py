@@ -69,3 +69,44 @@ def test_without_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PushError, match="cannot run ssh"):
         push.run(Target("d"), Access(), READ_CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("units", "restarted"),
+    [
+        (("mender-client",), ["mender-client"]),
+        (("mender-updated", "mender-authd"), ["mender-authd", "mender-updated"]),
+        ((), []),
+    ],
+)
+def test_the_client_that_is_there_is_restarted(tmp_path: Path, units: tuple[str, ...], restarted: list[str]) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    known = "|".join(f"{unit}.service" for unit in units) or "none"
+    (tmp_path / "systemctl").write_text(
+        f"#!/bin/sh\ncase $2 in {known}) ;; *) exit 1; esac\n[ $1 = cat ] || echo $* >> {log}\n"
+    )
+    (tmp_path / "systemctl").chmod(0o755)
+    step = steps(FILES, Wanted(server_url="https://a"), configuration=("m", b""), hosts_entry=None, restart=True)[-1]
+    done = subprocess.run(
+        ["/bin/sh", "-euc", step.script, "push"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert log.read_text().splitlines() == [f"restart {unit}.service" for unit in restarted]
+    assert done.returncode == (0 if units else 1)
+    assert bool(units) == ("neither mender-client nor mender-authd" not in done.stderr)
+
+
+def test_a_device_without_systemd_is_told(tmp_path: Path) -> None:
+    step = steps(FILES, Wanted(server_url="https://a"), configuration=("m", b""), hosts_entry=None, restart=True)[-1]
+    done = subprocess.run(
+        ["/bin/sh", "-euc", step.script, "push"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "it has no systemctl: restart the client by hand\n")

@@ -182,7 +182,7 @@ def image(
 
     Needs mender-artifact. Work is done on a copy, which takes the image's place when all is in; a failure leaves the
     image as it was. An image that holds a key cannot be read by other users. In an Artifact, which has no data
-    partition, go CA and mender.conf only; if it was signed, sign it again.
+    partition, go CA and mender.conf only; its signature is lost, so sign it again.
     """
     wanted = _wanted_of(context, server_ca=configuration.CA if ca else None, **options)
     authority = read_ca(ca) if ca else None

@@ -44,7 +44,7 @@ def make(
     except OSError as error:
         raise ImageError(f"cannot make the folder {out}: {error.strerror}", "Name another with --out.") from error
     failed = list(read.problems)
-    seen: dict[str, int] = {}
+    seen: dict[bytes, int] = {}
     with tempfile.TemporaryDirectory(prefix=".template-", dir=out) as directory:
         prepared = Path(directory) / template.name
         merged = prepare(template, prepared, wanted, ca=ca)
@@ -66,11 +66,11 @@ def make(
 
 
 def _one(
-    template: Path, target: Path, row: manifest.Row, wanted: conf.Wanted, seen: dict[str, int], *, replace: bool
+    template: Path, target: Path, row: manifest.Row, wanted: conf.Wanted, seen: dict[bytes, int], *, replace: bool
 ) -> str:
     """Make the row's image, or keep it; says which."""
     credentials = read_credentials(row.certificate, row.key)
-    first = seen.setdefault(credentials.fingerprint, row.line)
+    first = seen.setdefault(credentials.public_key, row.line)
     if first != row.line:
         raise ManifestError(f"has the same key as line {first}; every device needs its own")
     if target.exists() and not replace:

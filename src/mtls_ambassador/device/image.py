@@ -6,6 +6,7 @@ All work is done on a copy beside the target, which takes the target's place at 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import posixpath
 import subprocess
@@ -21,6 +22,8 @@ from mtls_ambassador.device.material import Credentials
 ARTIFACT = ".mender"
 SUFFIXES = (".sdimg", ".uefiimg", ".img", ".ext4", ARTIFACT)
 _ABSENT = "does not exist in the image"
+_UNSIGNED = "Signature: no signature"
+_SIGN_AGAIN = "its signature is gone, since it was changed: sign it again with mender-artifact sign"
 _DATA = "/data/"
 _NEW_CONFIGURATION_MODE = 0o600  # it may hold a tenant token
 _SBIN = "/usr/sbin:/sbin"  # where fsck and parted are; an ordinary user's path lacks it
@@ -132,6 +135,16 @@ class Workbench:
         self.put(Placed(conf.CONFIGURATION, merged.text.encode(), mode))
         return merged
 
+    def is_signed_artifact(self) -> bool:
+        """Whether it is an Artifact with a signature, which does not outlive a change.
+
+        Raises:
+            ImageError: mender-artifact cannot be run.
+        """
+        return (
+            self.path.suffix == ARTIFACT and _UNSIGNED not in self._run(["mender-artifact", "read", self.name]).stdout
+        )
+
     def _succeed(self, command: Sequence[str], path: str) -> None:
         _check(self._run(command), f"cannot make the directory of {path}")
 
@@ -207,10 +220,11 @@ def prepare(
     own = credentials_in_place(credentials, wanted) if credentials is not None else ()
     check_places(image, [*files, *own])
     with copied(image, target, private=credentials is not None) as bench:
+        signed = bench.is_signed_artifact()
         merged = bench.configure(wanted)
         for file in [*files, *own]:
             bench.put(file)
-    return merged
+    return dataclasses.replace(merged, remarks=(*merged.remarks, _SIGN_AGAIN)) if signed else merged
 
 
 def stamp(template: Path, target: Path, files: Sequence[Placed]) -> None:

@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from mtls_ambassador.device.errors import MaterialError
 from mtls_ambassador.pki import keys
+from mtls_ambassador.x509 import spki
 
 _LARGEST = 1 << 20  # bytes; a disk image given by mistake is not read to its end
 
@@ -21,12 +22,12 @@ class Credentials:
     Attributes:
         certificate: The certificate file as it is: the leaf first, then perhaps intermediates.
         key: The private key file as it is, PEM, not encrypted; None where the key is in the device's PKCS #11 token.
-        fingerprint: SHA-256 of the public key, hex.
+        public_key: DER of its SubjectPublicKeyInfo: devices with the same one are the same to Mender.
     """
 
     certificate: bytes
     key: bytes | None = field(repr=False)
-    fingerprint: str
+    public_key: bytes = field(repr=False)
 
 
 def read_credentials(certificate: Path, key: Path | None) -> Credentials:
@@ -43,15 +44,15 @@ def read_credentials(certificate: Path, key: Path | None) -> Credentials:
             f"{certificate} is a CA's certificate, and the edge refuses those as devices",
             "Make one for the device: mtls-ambassador pki device --cn NAME.",
         )
-    fingerprint = _public_fingerprint(leaf, certificate)
+    public_key = _public_key(leaf, certificate)
     if key is None:
-        return Credentials(data, None, fingerprint)
-    if keys.public_fingerprint(keys.load_private_key(key)) != fingerprint:
+        return Credentials(data, None, public_key)
+    if spki(keys.load_private_key(key).public_key()) != public_key:
         raise MaterialError(
             f"the key {key} is not the key of the certificate {certificate}",
             "Give the key that the certificate was made for; of several in the file, the device's is the first.",
         )
-    return Credentials(data, _read(key, "private key"), fingerprint)
+    return Credentials(data, _read(key, "private key"), public_key)
 
 
 def read_ca(path: Path) -> bytes:
@@ -80,7 +81,7 @@ def _parsed(data: bytes, path: Path) -> list[x509.Certificate]:
         ) from error
 
 
-def _public_fingerprint(certificate: x509.Certificate, path: Path) -> str:
+def _public_key(certificate: x509.Certificate, path: Path) -> bytes:
     try:
         public = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -90,7 +91,7 @@ def _public_fingerprint(certificate: x509.Certificate, path: Path) -> str:
             f"the certificate {path} has a key of a kind that the edge cannot verify",
             "Use P-256, P-384, P-521, RSA or Ed25519.",
         )
-    return keys.public_fingerprint(public)
+    return spki(public)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
-from mtls_ambassador.config.sources import Given, Loaded, load
+from mtls_ambassador.config.sources import Given, Loaded, load, load_backend
 from mtls_ambassador.config.values import ListenAddress
 
 BACKEND = "https://hosted.mender.io"
@@ -606,3 +606,20 @@ def test_all_problems_are_told_at_once() -> None:
 def test_a_given_value_has_no_representation() -> None:
     assert SECRET not in repr(Given(SECRET, "environment MTLS_MENDER_PASS"))
     assert SECRET not in repr(load(None, LEAST, {}))
+
+
+def test_the_upstream_alone(tmp_path: Path) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text("mender_backend: https://file.example\n")
+    environment = {"MTLS_MENDER_BACKEND": "https://environment.example"}
+    found = [
+        load_backend(None, {}, {}),
+        load_backend(file, {}, {}),
+        load_backend(file, environment, {}),
+        load_backend(file, environment, {"mender_backend": "https://option.example"}),
+    ]
+    assert [backend and backend.host for backend in found] == [
+        None, "file.example", "environment.example", "option.example",
+    ]  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"environment MTLS_MENDER_BACKEND.* is not a URL"):
+        load_backend(None, {"MTLS_MENDER_BACKEND": "x"}, {})

@@ -19,9 +19,9 @@ def test_modes_are_octal_to_mender_artifact() -> None:
 
 
 def test_where_credentials_go() -> None:
-    found = credentials_in_place(Credentials(b"c", b"k", ""), Wanted(certificate="/c", key="/k"))
+    found = credentials_in_place(Credentials(b"c", b"k", b""), Wanted(certificate="/c", key="/k"))
     assert found == (Placed("/k", b"k", 0o600), Placed("/c", b"c", 0o644))
-    assert credentials_in_place(Credentials(b"c", None, ""), Wanted(certificate="/c")) == found[1:]
+    assert credentials_in_place(Credentials(b"c", None, b""), Wanted(certificate="/c")) == found[1:]
 
 
 @pytest.mark.parametrize("name", ["a.sdimg", "a.uefiimg", "a.img", "a.ext4"])

@@ -24,7 +24,7 @@ def test_a_certificate_and_its_key(tmp_path: Path, ca: CertificateAuthority, kin
     assert (found.certificate, found.key) == (certificate.read_bytes(), key.read_bytes())
     assert "PRIVATE" not in repr(found)
     without = read_credentials(certificate, None)
-    assert (without.key, without.fingerprint) == (None, found.fingerprint)
+    assert (without.key, without.public_key) == (None, found.public_key)
 
 
 def test_another_key(tmp_path: Path, ca: CertificateAuthority) -> None:
