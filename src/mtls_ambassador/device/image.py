@@ -65,7 +65,7 @@ def check_places(image: Path, files: Sequence[Placed]) -> None:
 def install_command(source: str, image: str, file: Placed) -> list[str]:
     """What puts a file into an image.
 
-    The mode has its leading zero: `mender-artifact` reads `-m 600` as a decimal number, and makes 01130 of it.
+    The mode has its leading zero: `mender-artifact` reads `-m 600` as a decimal number, and makes mode 0130 of it.
     """
     return ["mender-artifact", "install", "-m", f"0{file.mode:o}", source, f"{image}:{file.path}"]
 
