@@ -20,6 +20,15 @@ _PACKAGES = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "curl": "curl",
+    "debugfs": "e2fsprogs",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "parted": "parted",
+    "sfdisk": "fdisk",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "update-ca-certificates": "ca-certificates",
     "systemd-analyze": "systemd",
 }
 # Debian keeps PostgreSQL's programs out of the PATH.

@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"lab"}),
     frozenset({"ambassador"}),
     frozenset({"managements"}),
-    frozenset({"admission", "edge"}),
+    frozenset({"admission", "edge", "device"}),
     frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
     frozenset({"config"}),
@@ -39,11 +39,13 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "__main__": "one line; tests/integration/test_command_line.py runs it",
     "ambassador": "puts the parts together: all of tests/integration",
     "cli/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
+    "cli/device_images": "runs mender-artifact: tests/e2e/test_device_image_of_real_partitions.py",
     "cli/lab": "arguments in tests/unit/cli/test_main.py",
     "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
     "cli/pki": "arguments in tests/unit/cli/test_main.py, what it does in tests/unit/pki",
     "cli/serve": "tests/unit/cli/test_main.py",
     "config/formats": "tests/unit/config/test_sources.py: what a file says and what is wrong with it",
+    "device/errors": "classes without code",
     "edge/errors": "a class without code",
     "edge/process": "a process by nature: tests/integration/test_envoy_lives_and_dies_with_the_control_plane.py",
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
@@ -135,7 +137,7 @@ def test_exceptions_are_about_modules_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["admission", "cli", "config", "edge", "lab", "ledger", "mender", "observe", "pki", "tokens"]
+    "folder", ["admission", "cli", "config", "device", "edge", "lab", "ledger", "mender", "observe", "pki", "tokens"]
 )
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):

@@ -20,6 +20,7 @@ from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
+from mtls_ambassador.config.values import BackendUrl, parse_backend
 
 ENVIRONMENT_PREFIX = "MTLS_"
 _ANCHORS = "trust_anchors"
@@ -87,6 +88,36 @@ def load(
         # What is missing may be there under a name with a typing error.
         raise ConfigurationError(
             (*error.problems, *(Problem(text, "look at this", "It may be what is missing above.") for text in unknown))
+        ) from error
+
+
+def load_backend(
+    config_file: Path | None, environment: Mapping[str, str], command_line: Mapping[str, object]
+) -> BackendUrl | None:
+    """The edge's upstream alone, for who has to know it and runs no edge; None where it is not set.
+
+    Args:
+        config_file: The file the user named, or None.
+        environment: As for `load`.
+        command_line: As for `load`.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the value is no URL.
+    """
+    given = _from_file(config_file) if config_file is not None else {}
+    given |= _from_environment(environment)[0]
+    given |= {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()}
+    entry = given.get("mender_backend")
+    if entry is None:
+        return None
+    try:
+        return parse_backend(entry.value)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        subject = f"mender_backend ({entry.origin})"
+        shown = _shown("mender_backend", entry.value)
+        raise ConfigurationError(
+            (Problem(subject, f"{shown} {what}", f"{remedy[:1].upper()}{remedy[1:]}."),)
         ) from error
 
 

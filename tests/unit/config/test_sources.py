@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
-from mtls_ambassador.config.sources import Given, Loaded, load
+from mtls_ambassador.config.sources import Given, Loaded, load, load_backend
 from mtls_ambassador.config.values import ListenAddress
 
 BACKEND = "https://hosted.mender.io"
@@ -745,3 +745,20 @@ def test_tenant_ca_pem_beside_trust_anchors_is_told_with_its_origin(tmp_path: Pa
     file.write_text("trust_anchors: [{name: a, ca: /a.pem}]")
     told = complaint(file, {**LEAST, "MTLS_TENANT_CA_PEM": "/ca.pem"})
     assert told.startswith("tenant_ca_pem (environment MTLS_TENANT_CA_PEM): is set together with trust_anchors")
+
+
+def test_the_upstream_alone(tmp_path: Path) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text("mender_backend: https://file.example\n")
+    environment = {"MTLS_MENDER_BACKEND": "https://environment.example"}
+    found = [
+        load_backend(None, {}, {}),
+        load_backend(file, {}, {}),
+        load_backend(file, environment, {}),
+        load_backend(file, environment, {"mender_backend": "https://option.example"}),
+    ]
+    assert [backend and backend.host for backend in found] == [
+        None, "file.example", "environment.example", "option.example",
+    ]  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"environment MTLS_MENDER_BACKEND.* is not a URL"):
+        load_backend(None, {"MTLS_MENDER_BACKEND": "x"}, {})
