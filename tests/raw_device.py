@@ -84,12 +84,12 @@ class RawDevice:
         self._world = w
         self.holder = holder or w.ca.device(f"device-{number}")
         self.identity = dict(identity or {"mac": f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"})
-        self._key = auth_key or self.holder.key
+        self.auth_key = auth_key or self.holder.key
         self._context = w.client_context(self.holder)
 
     def body(self, **more: Any) -> bytes:
         """The bytes of its auth request as the Go client writes them, with `more` fields if there are any."""
-        body = auth_request(self._key, self.identity).body
+        body = auth_request(self.auth_key, self.identity).body
         return json.dumps(json.loads(body) | more).encode() + b"\n" if more else body
 
     async def authenticate(
@@ -110,7 +110,7 @@ class RawDevice:
             chunked: Send it in two chunks, without a Content-Length.
             headers: Lines added to the head, each with CRLF.
         """
-        request = auth_request(self._key, self.identity, body=body, signature=signature)
+        request = auth_request(self.auth_key, self.identity, body=body, signature=signature)
         lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
         content = request.body
         if chunked:
