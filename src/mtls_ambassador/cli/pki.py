@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mtls_ambassador.pki import authority, profiles
-from mtls_ambassador.pki.authority import Issued
+from mtls_ambassador.pki.issuing import Issued
 from mtls_ambassador.pki.keys import KeyKind
 from mtls_ambassador.pki.profiles import SubjectFields
 

@@ -14,7 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mtls_ambassador.files import ExistsError, WriteError
 from mtls_ambassador.pki import authority, keys
-from mtls_ambassador.pki.authority import Issued
+from mtls_ambassador.pki.index import INDEX
+from mtls_ambassador.pki.issuing import Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind
 from mtls_ambassador.pki.profiles import ProfileError, SubjectFields
 from mtls_ambassador.pki.signer import SignerError
@@ -51,7 +52,8 @@ issue_both = pytest.mark.parametrize("issue", [authority.issue_server, authority
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """All files but the index, which tests/unit/pki/test_index.py looks at."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != INDEX}
 
 
 def mode(path: Path) -> int:
@@ -70,6 +72,7 @@ def test_the_files_have_the_documentations_names_and_only_their_owner_reads_the_
     assert {path.name: mode(path) for path in tmp_path.iterdir()} == {
         "ca-private.key": 0o600,
         "ca-cert.pem": 0o644,
+        "index.sqlite3": 0o600,
         "server-private.key": 0o600,
         "server-cert.pem": 0o644,
         "device-private.key": 0o600,
