@@ -58,6 +58,12 @@ def recorded_path(directory: Path, path: Path) -> str:
     return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
 
 
+def key_name(certificate: Path) -> str:
+    """What the private key's file beside a certificate's is called: `device-cert.pem` has `device-private.key`."""
+    stem = certificate.stem.removesuffix("cert")
+    return f"{stem}private.key" if stem != certificate.stem else f"{stem}.key"
+
+
 def make_directories(contents: Iterable[Content]) -> None:
     """Make the folders of these files where they are missing.
 

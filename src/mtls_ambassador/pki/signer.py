@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -48,10 +49,22 @@ def read(directory: Path, passphrase: Passphrase | None = None) -> Signer:
         SignerError: a file is missing, the certificate is damaged or no CA's, or the key is not the certificate's.
         KeyFileError: as above.
     """
-    key_path, certificate_path = directory / CA_KEY, directory / CA_CERTIFICATE
-    certificate = read_certificate(directory)
-    if not key_path.exists():
-        raise _missing(key_path)
+    certificate_path, key_path = directory / CA_CERTIFICATE, directory / CA_KEY
+    ca = read_pair(certificate_path, key_path, passphrase)
+    return replace(ca, intermediates=_intermediates(ca.certificate, directory / CA_CHAIN))
+
+
+def read_pair(certificate_path: Path, key_path: Path, passphrase: Passphrase | None = None) -> Signer:
+    """The same, from any two files.
+
+    Raises:
+        SignerError: a file is missing, the certificate is damaged or no CA's, or the key is not the certificate's.
+        KeyFileError: as above.
+    """
+    for path in (certificate_path, key_path):
+        if not path.exists():
+            raise _missing(path)
+    certificate = _load_certificates(certificate_path)[0]
     _require_may_sign(certificate, certificate_path)
     key = keys.load_private_key(key_path, passphrase)
     if certificate.public_key() != key.public_key():
@@ -59,7 +72,7 @@ def read(directory: Path, passphrase: Passphrase | None = None) -> Signer:
             f"{key_path} is not the key of {certificate_path}",
             "Put the two files that were made together side by side, from your backup.",
         )
-    return Signer(certificate, key, _intermediates(certificate, directory / CA_CHAIN))
+    return Signer(certificate, key)
 
 
 def read_certificate(directory: Path) -> x509.Certificate:
