@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.errors import Error
 from mtls_ambassador.files import Content, ExistsError, write_together
-from mtls_ambassador.pki import entries, revocation, signer
+from mtls_ambassador.pki import entries, revocation, signature, signer
 from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.issuing import make_directories, recorded_path
@@ -127,7 +127,7 @@ class _Found:
             if path.stat().st_size > _LARGEST:
                 return
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
-            certificate.verify_directly_issued_by(self._ca)
+            signature.issued(certificate, self._ca)
             kind = entries.kind_of(certificate, path.name)
             entry = entries.entry(certificate, kind, recorded_path(self._directory, path))
         except _UNREADABLE:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from mtls_ambassador.errors import Error
-from mtls_ambassador.pki import keys
+from mtls_ambassador.pki import keys, signature
 from mtls_ambassador.pki.keys import Passphrase
 from mtls_ambassador.pki.profiles import Signer
 
@@ -108,7 +108,7 @@ def require_issued(ca: x509.Certificate, certificate: x509.Certificate, director
         SignerError: it did not.
     """
     try:
-        certificate.verify_directly_issued_by(ca)
+        signature.issued(certificate, ca)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise SignerError(
             f"the CA in {directory} ({ca.subject.rfc4514_string()}) did not issue "
