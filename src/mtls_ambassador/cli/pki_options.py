@@ -13,10 +13,9 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from mtls_ambassador.files import WriteError
 from mtls_ambassador.pki.entries import serial_text
 from mtls_ambassador.pki.issuing import Certified, Issued
-from mtls_ambassador.pki.keys import KeyFileError, KeyKind
+from mtls_ambassador.pki.keys import KeyFileError, KeyKind, PassphraseMissingError
 from mtls_ambassador.pki.profiles import SubjectFields
 
 PASSPHRASE_VARIABLE = "PKI_PASSPHRASE"  # noqa: S105  # a variable's name
@@ -83,7 +82,7 @@ def passphrase(file: Path | None) -> Callable[[], bytes]:
         if given is not None:
             return given
         if not sys.stdin.isatty():
-            raise KeyFileError(
+            raise PassphraseMissingError(
                 "the CA's key is encrypted, and no passphrase was given",
                 f"Name a file with --passphrase-file, set {PASSPHRASE_VARIABLE}, or run it in a terminal.",
             )
@@ -150,21 +149,6 @@ def facts(certificate: x509.Certificate) -> dict[str, object]:
         "not_before": certificate.not_valid_before_utc.isoformat(),
         "not_after": certificate.not_valid_after_utc.isoformat(),
     }
-
-
-def read_file(path: Path) -> bytes:
-    """A file that a person named.
-
-    Raises:
-        WriteError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(1 << 26)
-    except OSError as error:
-        raise WriteError(
-            f"cannot read {path}: {error.strerror}", "See that it exists and this user may read it."
-        ) from error
 
 
 def _encoded(text: str) -> bytes:

@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from mtls_ambassador.cli import pki_options as options
+from mtls_ambassador.cli.pki_inspect import tell_findings
 from mtls_ambassador.cli.pki_select import read_certificate
-from mtls_ambassador.pki import adoption, revocation
+from mtls_ambassador.pki import adoption, inspection, revocation
 from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation, Status
 from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki.inspection import Inspection
 
 
 @click.command("list")
@@ -178,6 +180,9 @@ def adopt(
         f"{adopted.certificate.subject.rfc4514_string()}: {adopted.certificates} certificates and "
         f"{adopted.revocations} revocations are new on record"
     )
+    bundle = inspection.trust_bundle(directory)
+    look = Inspection(datetime.now(UTC), bundle, passphrase=options.passphrase(passphrase_file))
+    tell_findings(inspection.authority(directory, look))
 
 
 def _unknown(index: Index) -> Iterator[Revocation]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
-from mtls_ambassador.cli.pki_options import read_file
-from mtls_ambassador.pki import entries, revocation
+from mtls_ambassador.pki import entries, inspection, lint, pem, revocation
 from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.index import INDEX, Index
 from mtls_ambassador.pki.revocation import RevocationError
@@ -59,16 +57,14 @@ def read_certificate(file: Path) -> x509.Certificate:
     """The first certificate in a file, PEM or DER.
 
     Raises:
-        RevocationError: it holds none.
-        WriteError: it cannot be read.
+        PemError: it holds none that can be read.
+        WriteError: the file itself cannot be read.
     """
-    data = read_file(file)
+    first = pem.certificates(inspection.read(file), str(file))[0]
     try:
-        return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RevocationError(
-            f"{file} holds no certificate that can be read", f"Look at it with: openssl x509 -in {file} -noout -text"
-        ) from error
+        return lint.read(first)
+    except lint.UnreadableError as error:
+        raise pem.PemError(f"{file}: {error.finding.what}", error.finding.remedy) from error
 
 
 def _indexed(directory: Path, serial: str) -> Chosen | None:

@@ -33,6 +33,10 @@ class KeyFileError(Error):
     """A private key file is missing, unreadable or holds no key that the edge can use."""
 
 
+class PassphraseMissingError(KeyFileError):
+    """A key is encrypted, and nobody gave its passphrase."""
+
+
 class KeyKind(StrEnum):
     """The kinds of keys that are generated; the edge proxy verifies all of them."""
 
