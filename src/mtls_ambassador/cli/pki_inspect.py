@@ -61,9 +61,7 @@ def show(directory: Path, names: tuple[str, ...], *, as_json: bool) -> None:
 @options.passphrase_file
 @options.directory
 @options.as_json
-@click.pass_context
 def verify(
-    context: click.Context,
     files: tuple[Path, ...],
     ca: Path | None,
     key: Path | None,
@@ -103,7 +101,7 @@ def verify(
     else:
         tell_findings(found)
     if any(each.severity is Severity.ERROR for findings in found.values() for each in findings):
-        context.exit(1)
+        sys.exit(1)
 
 
 def tell_findings(found: Mapping[Path, Sequence[Finding]]) -> None:

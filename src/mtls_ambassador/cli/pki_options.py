@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import click
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from mtls_ambassador.pki.entries import serial_text
 from mtls_ambassador.pki.issuing import Certified, Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind, PassphraseMissingError
 from mtls_ambassador.pki.profiles import SubjectFields
+from mtls_ambassador.x509 import fingerprint
 
 PASSPHRASE_VARIABLE = "PKI_PASSPHRASE"  # noqa: S105  # a variable's name
 
@@ -145,7 +145,7 @@ def facts(certificate: x509.Certificate) -> dict[str, object]:
         "subject": certificate.subject.rfc4514_string(),
         "issuer": certificate.issuer.rfc4514_string(),
         "serial": serial_text(certificate.serial_number),
-        "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+        "fingerprint": fingerprint(certificate),
         "not_before": certificate.not_valid_before_utc.isoformat(),
         "not_after": certificate.not_valid_after_utc.isoformat(),
     }

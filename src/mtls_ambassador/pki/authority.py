@@ -272,7 +272,7 @@ def _require_foreign_key(directory: Path, ca: Signer, key: PublicKey, kind: Kind
     if kind is Kind.SERVER:
         return
     with Index.open(directory) as index:
-        others = [each for each in index.of_key(keys.public_fingerprint(key)) if each.kind is not Kind.DEVICE]
+        others = [each for each in index.of_key(entries.key_text(key)) if each.kind is not Kind.DEVICE]
     if others:
         raise RequestError(
             f"the request {path} has the key of {others[0].subject}, which is no device",

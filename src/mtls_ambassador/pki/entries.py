@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from mtls_ambassador.x509 import fingerprint, spki
 
 
 class Kind(StrEnum):
@@ -103,19 +107,16 @@ def entry(certificate: x509.Certificate, kind: Kind, path: str) -> Entry:
         kind: What it is for.
         path: Where it is or will be written, see `Entry.path`.
     """
-    spki = certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     return Entry(
         serial=serial_text(certificate.serial_number),
         kind=kind,
         subject=certificate.subject.rfc4514_string(),
-        public_key=_sha256(spki),
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        public_key=key_text(certificate.public_key()),
+        fingerprint=fingerprint(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         path=path,
-        der=certificate.public_bytes(serialization.Encoding.DER),
+        der=certificate.public_bytes(Encoding.DER),
     )
 
 
@@ -140,6 +141,11 @@ def kind_of(certificate: x509.Certificate, file_name: str = "") -> Kind:
     return Kind.SERVER if only_server else Kind.DEVICE
 
 
+def key_text(key: PublicKeyTypes) -> str:
+    """SHA-256 of a key's SubjectPublicKeyInfo, lower-case hex: what `Entry.public_key` is."""
+    return hashlib.sha256(spki(key)).hexdigest()
+
+
 def serial_text(serial: int) -> str:
     """A serial number as Envoy writes it: lower-case hex, whole bytes."""
     digits = f"{abs(serial):x}"
@@ -154,9 +160,3 @@ def to_epoch(moment: datetime) -> int:
 def from_epoch(seconds: int) -> datetime:
     """The moment, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _sha256(data: bytes) -> str:
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(data)
-    return digest.finalize().hex()

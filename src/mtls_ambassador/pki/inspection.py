@@ -10,7 +10,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mtls_ambassador.files import WriteError
 from mtls_ambassador.pki import entries, keys, lint, pem, request, revocation, signer
@@ -20,6 +19,7 @@ from mtls_ambassador.pki.keys import KeyFileError, Passphrase, PassphraseMissing
 from mtls_ambassador.pki.lint import Finding, Severity
 from mtls_ambassador.pki.pem import Content
 from mtls_ambassador.pki.signer import CA_CERTIFICATE, CA_CHAIN, CA_KEY
+from mtls_ambassador.x509 import spki
 
 _LARGEST = 1 << 26  # bytes
 
@@ -145,9 +145,8 @@ def _key_of(certificate: Path, key: Path, look: Inspection) -> list[Finding]:
         return [Finding(Severity.WARNING, "key_not_checked", error.what, error.remedy)]
     except KeyFileError as error:
         return [Finding(Severity.ERROR, "key_unreadable", error.what, error.remedy)]
-    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     first = pem.certificates(read(certificate), str(certificate))[0]
-    return [*lint.require_same_key(first, public), *_mode(key)]
+    return [*lint.key_of(first, spki(private.public_key())), *_mode(key)]
 
 
 def _private_key(path: Path, look: Inspection) -> list[Finding]:

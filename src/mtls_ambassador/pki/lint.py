@@ -14,7 +14,7 @@ from typing import ParamSpec
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -23,6 +23,7 @@ from mtls_ambassador.pki import path as paths
 from mtls_ambassador.pki.path import title
 from mtls_ambassador.pki.profiles import ProfileError, general_name
 from mtls_ambassador.refusals import RefusalReason
+from mtls_ambassador.x509 import spki
 
 _Arguments = ParamSpec("_Arguments")
 SOON = timedelta(days=30)
@@ -162,7 +163,7 @@ def authority(certificate: bytes, now: datetime) -> list[Finding]:
 
 
 @_quietly
-def require_same_key(certificate: bytes, public_key: bytes) -> list[Finding]:
+def key_of(certificate: bytes, public_key: bytes) -> list[Finding]:
     """Whether a certificate is for this key.
 
     Args:
@@ -331,9 +332,7 @@ def _authority_extensions(ca: x509.Certificate) -> Iterator[Finding]:
 
 def _spki(certificate: x509.Certificate) -> bytes:
     try:
-        return certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return spki(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
         return certificate.fingerprint(hashes.SHA256())  # like no other
 

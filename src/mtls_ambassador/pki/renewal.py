@@ -12,6 +12,7 @@ from mtls_ambassador.pki import keys, profiles, signer
 from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.issuing import Certified, chain_file, new_serial, record_and_write
 from mtls_ambassador.pki.keys import KeyKind, Passphrase, PublicKey
+from mtls_ambassador.pki.path import usable_key
 from mtls_ambassador.pki.profiles import Signer, Validity
 
 _DAYS = {
@@ -41,7 +42,7 @@ def _builder(
 
 def _usable(certificate: x509.Certificate, directory: Path) -> PublicKey:
     key = certificate.public_key()
-    if not isinstance(key, PublicKey):
+    if not isinstance(key, PublicKey) or not usable_key(certificate):
         raise signer.SignerError(
             f"the certificate {certificate.subject.rfc4514_string()} of {directory} has a key of a kind that the edge "
             "proxy cannot verify",

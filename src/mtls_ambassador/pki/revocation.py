@@ -11,10 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.errors import Error
-from mtls_ambassador.files import write_atomically
+from mtls_ambassador.files import Content, write_together
 from mtls_ambassador.pki import entries, profiles, signer
 from mtls_ambassador.pki.entries import Entry, Reason, Revocation
 from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki.issuing import make_directories
 from mtls_ambassador.pki.keys import Passphrase
 from mtls_ambassador.pki.profiles import Signer
 
@@ -179,7 +180,9 @@ def write_crl(
         validity = profiles.Validity(now, days)
         number = index.next_crl_number(at_least=before + 1)
         crl = profiles.revocation_list(ca, revoked, validity, number)
-        write_atomically(path, crl.public_bytes(Encoding.PEM), 0o644)
+        content = Content(path, crl.public_bytes(Encoding.PEM), 0o644)
+        make_directories([content])
+        write_together([content], replace=True)
     return WrittenList(path, crl, number)
 
 

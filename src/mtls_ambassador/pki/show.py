@@ -8,13 +8,14 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
-from mtls_ambassador.pki.entries import serial_text
+from mtls_ambassador.pki.entries import key_text, serial_text
 from mtls_ambassador.pki.pem import Block, Content
 from mtls_ambassador.pki.revocation import revocations_in
+from mtls_ambassador.x509 import fingerprint
 
 Facts = Mapping[str, object]
 """Text, numbers, lists and mappings, as JSON has them."""
@@ -94,7 +95,7 @@ def _certificate(certificate: x509.Certificate) -> Facts:
         **_key(certificate.public_key()),
         "signature": _algorithm(certificate.signature_algorithm_oid),
         "extensions": _extensions(certificate.extensions),
-        "fingerprint_sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "fingerprint_sha256": fingerprint(certificate),
     }
 
 
@@ -123,19 +124,14 @@ def _crl(crl: x509.CertificateRevocationList) -> Facts:
     }
 
 
-def _key(key: object) -> Facts:
+def _key(key: PublicKeyTypes) -> Facts:
     if isinstance(key, rsa.RSAPublicKey):
         kind = f"RSA, {key.key_size} bits"
     elif isinstance(key, ec.EllipticCurvePublicKey):
         kind = f"EC, {key.curve.name}"
     else:
         kind = type(key).__name__.removeprefix("_").removesuffix("PublicKey")
-    spki = key.public_bytes(  # type: ignore[attr-defined]  # all of cryptography's public keys have it
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(spki)
-    return {"key": kind, "key_sha256": digest.finalize().hex()}
+    return {"key": kind, "key_sha256": key_text(key)}
 
 
 def _extensions(extensions: x509.Extensions) -> Facts:

@@ -64,9 +64,9 @@ def test_the_key_of_the_edge_is_no_devices() -> None:
     key = edge.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert errors(lint.device([edge.der], [CA.der], NOW, server_keys={key})) == ["server_certificate"]
     assert errors(lint.device([edge.der], [CA.der], NOW)) == []
-    assert lint.require_same_key(edge.der, key) == []
-    assert errors(lint.require_same_key(CA.der, key)) == ["key_mismatch"]
-    assert errors(lint.require_same_key(b"garbage", key)) == [UNREADABLE]
+    assert lint.key_of(edge.der, key) == []
+    assert errors(lint.key_of(CA.der, key)) == ["key_mismatch"]
+    assert errors(lint.key_of(b"garbage", key)) == [UNREADABLE]
 
 
 def test_a_certificate_that_expires_soon_is_told() -> None:
