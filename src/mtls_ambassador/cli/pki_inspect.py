@@ -26,16 +26,15 @@ from mtls_ambassador.pki.pem import Block, Content
 @click.argument("names", metavar="FILE|SERIAL...", nargs=-1, required=True)
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki show device-cert.pem",
+    "openssl s_client -connect my-server.com:443 </dev/null | mtls-ambassador pki show -",
+    "mtls-ambassador pki show device-cert.pem --json | jq '.[0].not_after'",
+)
 def show(directory: Path, names: tuple[str, ...], *, as_json: bool) -> None:
-    r"""Show what is in a FILE, PEM or DER, whoever made it: certificates, keys, requests, revocation lists.
+    """Show what is in a FILE, PEM or DER, whoever made it: certificates, keys, requests, revocation lists.
 
     "-" is standard input; a SERIAL number is looked up in the CA's index. Private keys are named, never printed.
-
-    \b
-    Example:
-      mtls-ambassador pki show device-cert.pem
-      openssl s_client -connect my-server.com:443 </dev/null | mtls-ambassador pki show -
-      mtls-ambassador pki show device-cert.pem --json | jq '.[0].not_after'
     """
     everything = [{"file": name, **shown.describe(block)} for name in names for block in _blocks(directory, name)]
     if as_json:
@@ -61,6 +60,11 @@ def show(directory: Path, names: tuple[str, ...], *, as_json: bool) -> None:
 @options.passphrase_file
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki verify",
+    "mtls-ambassador pki verify device-cert.pem --key device-private.key --ca /etc/mtls/certs/tenant-ca/tenant.ca.pem",
+    "mtls-ambassador pki verify server-cert.pem --host my-server.com",
+)
 def verify(
     files: tuple[Path, ...],
     ca: Path | None,
@@ -72,16 +76,10 @@ def verify(
     *,
     as_json: bool,
 ) -> None:
-    r"""Say what the edge, or a device, would refuse each FILE for, and what should be better.
+    """Say what the edge, or a device, would refuse each FILE for, and what should be better.
 
     A FILE may be a certificate with its intermediates, a key, a request or a revocation list. Without one: the CA in
     the folder, and the server's certificate beside it. The exit status is 1 if there is an error, 0 if there is none.
-
-    \b
-    Example:
-      mtls-ambassador pki verify
-      mtls-ambassador pki verify device-cert.pem --key device-private.key --ca /etc/mtls/certs/tenant-ca/tenant.ca.pem
-      mtls-ambassador pki verify server-cert.pem --host my-server.com
     """
     anchors = tuple(pem.certificates(inspection.read(ca), str(ca))) if ca else inspection.trust_bundle(directory)
     look = Inspection(

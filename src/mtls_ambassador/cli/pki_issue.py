@@ -33,6 +33,10 @@ from mtls_ambassador.pki.signer import CA_CERTIFICATE
 @options.directory
 @options.out
 @options.as_json
+@options.example(
+    'mtls-ambassador pki init --cn "My CA" --organization "My Organization" --country NO',
+    'mtls-ambassador pki init --dir pki --cn "My CA" --intermediate --encrypt',
+)
 def init(
     cn: str,
     intermediate: str | None,
@@ -46,15 +50,10 @@ def init(
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    r"""Make a CA: ca-private.key and ca-cert.pem.
+    """Make a CA: ca-private.key and ca-cert.pem.
 
     With --intermediate these are the intermediate's, ca-chain.pem holds both certificates (the bundle for the edge and
     for devices), and the root lies in the folder root/: move that to an offline medium.
-
-    \b
-    Example:
-      mtls-ambassador pki init --cn "My CA" --organization "My Organization" --country NO
-      mtls-ambassador pki init --dir pki --cn "My CA" --intermediate --encrypt
     """
     issued = authority.init(
         out or directory,
@@ -85,6 +84,9 @@ def init(
 @options.out
 @options.replace
 @options.as_json
+@options.example(
+    "mtls-ambassador pki server --cn my-server.com --san DNS:edge.example.com --san IP:192.0.2.1",
+)
 def server(
     cn: str,
     san: tuple[str, ...],
@@ -98,12 +100,7 @@ def server(
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    r"""Issue the edge's certificate: server-private.key and server-cert.pem.
-
-    \b
-    Example:
-      mtls-ambassador pki server --cn my-server.com --san DNS:edge.example.com --san IP:192.0.2.1
-    """
+    """Issue the edge's certificate: server-private.key and server-cert.pem."""
     issued = authority.issue_server(
         directory,
         cn,
@@ -131,6 +128,9 @@ def server(
 @options.out
 @options.replace
 @options.as_json
+@options.example(
+    "mtls-ambassador pki device --cn my-device-001 --out my-device-001",
+)
 def device(
     cn: str,
     san: tuple[str, ...],
@@ -144,12 +144,7 @@ def device(
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    r"""Issue a device's certificate: device-private.key and device-cert.pem.
-
-    \b
-    Example:
-      mtls-ambassador pki device --cn my-device-001 --out my-device-001
-    """
+    """Issue a device's certificate: device-private.key and device-cert.pem."""
     issued = authority.issue_device(
         directory,
         cn,
@@ -178,6 +173,10 @@ def device(
 @options.out
 @options.replace
 @options.as_json
+@options.example(
+    "openssl req -new -key device-private.key -subj /CN=my-device-001 -out device-cert.req      (on the device)",
+    "mtls-ambassador pki sign device-cert.req",
+)
 def sign(
     request: Path,
     cn: str | None,
@@ -192,15 +191,10 @@ def sign(
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    r"""Sign a REQUEST (CSR) that was made where the private key is, which never leaves that place.
+    """Sign a REQUEST (CSR) that was made where the private key is, which never leaves that place.
 
     device-cert.req becomes device-cert.pem. The request's signature is verified; of what it asks for, only the key and
     the subject count, and the subject not with --cn. Extensions that it asks for are not taken.
-
-    \b
-    Example:
-      openssl req -new -key device-private.key -subj /CN=my-device-001 -out device-cert.req      (on the device)
-      mtls-ambassador pki sign device-cert.req
     """
     if cn is None and any(value is not None for value in subject.values()):
         raise click.UsageError("fields of a subject need --cn; without it the request's own subject is taken")
@@ -236,6 +230,12 @@ def sign(
 @options.out
 @options.replace
 @options.as_json
+@options.example(
+    "mtls-ambassador pki renew server-cert.pem --replace",
+    "mtls-ambassador pki renew my-device-001/device-cert.pem --new-key --out my-device-001-new",
+    "mtls-ambassador pki renew ca-cert.pem --replace",
+    "mtls-ambassador pki renew pki/ca-cert.pem --dir pki/root --replace         (an intermediate)",
+)
 def renew(
     certificate: str,
     kind: str | None,
@@ -249,18 +249,11 @@ def renew(
     replace: bool,
     as_json: bool,
 ) -> None:
-    r"""Issue a certificate anew: same subject and names, new serial number, and the same key unless --new-key.
+    """Issue a certificate anew: same subject and names, new serial number, and the same key unless --new-key.
 
     It is written under the old one's file name, to --out or, by default, into the old one's folder; of a SERIAL, under
     the usual name into the CA's. The old one stays good until it expires or is revoked. A CA's own
     certificate is renewed with its key, so that everything it signed stays good.
-
-    \b
-    Example:
-      mtls-ambassador pki renew server-cert.pem --replace
-      mtls-ambassador pki renew my-device-001/device-cert.pem --new-key --out my-device-001-new
-      mtls-ambassador pki renew ca-cert.pem --replace
-      mtls-ambassador pki renew pki/ca-cert.pem --dir pki/root --replace         (an intermediate)
     """
     chosen = named(directory, certificate)
     what = Kind(kind) if kind else chosen.kind

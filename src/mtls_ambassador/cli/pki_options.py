@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,19 @@ key_type = click.option(
 def days(default: int | None, text: str = "Validity.") -> Callable[[Command], Command]:
     """`--days`, with a default of its own for each command."""
     return click.option("--days", type=click.IntRange(1, 36500), default=default, show_default=True, help=text)
+
+
+def example(*lines: str) -> Callable[[Command], Command]:
+    """Commands at the end of a command's help, as they would be typed."""
+
+    def decorate(function: Command) -> Command:
+        # click wraps paragraphs, but for those that begin with this character.
+        function.__doc__ = "\n".join(
+            [inspect.cleandoc(function.__doc__ or ""), "", "\b", "Example:", *_indented(lines)]
+        )
+        return function
+
+    return decorate
 
 
 def subject(function: Command) -> Command:
@@ -149,6 +163,10 @@ def facts(certificate: x509.Certificate) -> dict[str, object]:
         "not_before": certificate.not_valid_before_utc.isoformat(),
         "not_after": certificate.not_valid_after_utc.isoformat(),
     }
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
 
 
 def _encoded(text: str) -> bytes:

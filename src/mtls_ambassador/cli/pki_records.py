@@ -24,16 +24,14 @@ from mtls_ambassador.pki.inspection import Inspection
 @click.option("--expires-within", type=click.IntRange(0), metavar="DAYS", help="Only valid ones that expire so soon.")
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki list --kind server --expires-within 30",
+    "mtls-ambassador pki list --json | jq -r '.[] | select(.status == \"revoked\") | .serial'",
+)
 def list_issued(
     directory: Path, kind: str | None, status: str | None, expires_within: int | None, *, as_json: bool
 ) -> None:
-    r"""List what the CA issued: serial number, state, kind, expiry, subject, file.
-
-    \b
-    Example:
-      mtls-ambassador pki list --kind server --expires-within 30
-      mtls-ambassador pki list --json | jq -r '.[] | select(.status == "revoked") | .serial'
-    """
+    """List what the CA issued: serial number, state, kind, expiry, subject, file."""
     now = datetime.now(UTC)
     soon = None if expires_within is None else now + timedelta(days=expires_within)
     with Index.open(directory, writable=False) as index:
@@ -68,15 +66,14 @@ def list_issued(
 @click.option("--unknown", is_flag=True, help="Revoke a serial number that the CA has no certificate of on record.")
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki revoke my-device-001/device-cert.pem --reason keyCompromise",
+    "mtls-ambassador pki revoke 9f3c:0a... && mtls-ambassador pki crl",
+)
 def revoke(directory: Path, certificate: str, reason: str, *, unknown: bool, as_json: bool) -> None:
-    r"""Revoke a certificate, by its file or its serial number. It cannot be undone.
+    """Revoke a certificate, by its file or its serial number. It cannot be undone.
 
     The edge hears of it by the next revocation list: run `pki crl` after it.
-
-    \b
-    Example:
-      mtls-ambassador pki revoke my-device-001/device-cert.pem --reason keyCompromise
-      mtls-ambassador pki revoke 9f3c:0a... && mtls-ambassador pki crl
     """
     file = Path(certificate)
     if file.exists():
@@ -103,14 +100,12 @@ def revoke(directory: Path, certificate: str, reason: str, *, unknown: bool, as_
 @options.directory
 @options.out
 @options.as_json
+@options.example(
+    "mtls-ambassador pki crl --days 30",
+    "openssl verify -crl_check -CAfile ca-cert.pem -CRLfile ca.crl device-cert.pem",
+)
 def crl(directory: Path, out: Path | None, days: int, passphrase_file: Path | None, *, as_json: bool) -> None:
-    r"""Write the revocation list, ca.crl: signed, numbered, in place of the one before.
-
-    \b
-    Example:
-      mtls-ambassador pki crl --days 30
-      openssl verify -crl_check -CAfile ca-cert.pem -CRLfile ca.crl device-cert.pem
-    """
+    """Write the revocation list, ca.crl: signed, numbered, in place of the one before."""
     made = revocation.write_crl(directory, out=out, days=days, passphrase=options.passphrase(passphrase_file))
     next_update = made.crl.next_update_utc
     assert next_update is not None  # noqa: S101  # ours always have one
@@ -141,6 +136,11 @@ def crl(directory: Path, out: Path | None, days: int, passphrase_file: Path | No
 @options.passphrase_file
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki adopt                                      (where ca-cert.pem and ca-private.key are)",
+    "mtls-ambassador pki adopt --dir pki --ca-cert demoCA/cacert.pem --ca-key demoCA/private/cakey.pem \\",
+    "    --database demoCA/index.txt --issued demoCA/newcerts",
+)
 def adopt(
     directory: Path,
     ca_cert: Path | None,
@@ -152,16 +152,10 @@ def adopt(
     *,
     as_json: bool,
 ) -> None:
-    r"""Take over a CA that openssl made, as it is, with what it issued and revoked.
+    """Take over a CA that openssl made, as it is, with what it issued and revoked.
 
     Nothing of it is changed. In its folder, certificates that it issued and ca.crl are found by themselves. It says
     what is missing in the CA and goes on from there; it may be run again.
-
-    \b
-    Example:
-      mtls-ambassador pki adopt                                      (where ca-cert.pem and ca-private.key are)
-      mtls-ambassador pki adopt --dir pki --ca-cert demoCA/cacert.pem --ca-key demoCA/private/cakey.pem \
-          --database demoCA/index.txt --issued demoCA/newcerts
     """
     adopted = adoption.adopt(
         directory,
