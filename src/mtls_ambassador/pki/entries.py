@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from mtls_ambassador.x509 import fingerprint, spki
+from mtls_ambassador.x509 import spki
 
 
 class Kind(StrEnum):
@@ -99,24 +99,26 @@ class Entry:
         return Status.EXPIRED if self.status is Status.VALID and self.not_after < now else self.status
 
 
-def entry(certificate: x509.Certificate, kind: Kind, path: str) -> Entry:
+def entry(certificate: x509.Certificate, kind: Kind, path: str, key: PublicKeyTypes | None = None) -> Entry:
     """The entry of a certificate.
 
     Args:
         certificate: The certificate.
         kind: What it is for.
         path: Where it is or will be written, see `Entry.path`.
+        key: Its public key, if it is at hand, so that it need not be parsed anew: batches have thousands.
     """
+    der = certificate.public_bytes(Encoding.DER)
     return Entry(
         serial=serial_text(certificate.serial_number),
         kind=kind,
         subject=certificate.subject.rfc4514_string(),
-        public_key=key_text(certificate.public_key()),
-        fingerprint=fingerprint(certificate),
+        public_key=key_text(key or certificate.public_key()),
+        fingerprint=hashlib.sha256(der).hexdigest(),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         path=path,
-        der=certificate.public_bytes(Encoding.DER),
+        der=der,
     )
 
 
