@@ -11,7 +11,6 @@ import click
 import structlog
 import uvloop
 
-from mtls_ambassador import ambassador
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import load
 from mtls_ambassador.errors import Error
@@ -103,6 +102,8 @@ def run_edge(options: Mapping[str, object]) -> None:
     configure(loaded.settings.log_format, debug=loaded.settings.debug_log)
     for warning in loaded.warnings:
         _log.warning(warning)
+    from mtls_ambassador import ambassador  # noqa: PLC0415  # most of a second, which other commands need not wait
+
     try:
         uvloop.run(ambassador.run(loaded.settings, os.environ))
     except Error:

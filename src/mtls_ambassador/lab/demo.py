@@ -23,7 +23,7 @@ from mtls_ambassador.lab.device import SimulatedDevice
 from mtls_ambassador.lab.mender_client import MenderClient, obstacle
 from mtls_ambassador.lab.server import LabDevice, LabServer, LabSettings
 from mtls_ambassador.pki import authority
-from mtls_ambassador.pki.authority import Issued
+from mtls_ambassador.pki.issuing import Issued
 
 USER = "mtls@mender.io"
 _ANY_PORT = ListenAddress("127.0.0.1", 0)

@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from mtls_ambassador.errors import Error
+from mtls_ambassador.pki.entries import Reason, Revocation
 from mtls_ambassador.pki.keys import PrivateKey, PublicKey
 
 CA_DAYS = 3650
@@ -24,6 +26,7 @@ BACKDATE = timedelta(hours=1)
 """How far notBefore lies in the past: a device's clock may be behind ours when it first sees the certificate."""
 
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+\Z")  # RFC 3986 section 3, ASCII without spaces
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z")
 
 
@@ -60,10 +63,22 @@ class Validity:
 
 @dataclass(frozen=True)
 class Signer:
-    """A CA, as far as it is needed to sign: its certificate and that certificate's private key."""
+    """A CA, as far as it is needed to sign.
+
+    Attributes:
+        certificate: Its certificate.
+        key: That certificate's private key.
+        intermediates: What a holder presents beside its own certificate: this CA's and those above it, nearest first,
+            without the root; empty for a root.
+    """
 
     certificate: x509.Certificate
     key: PrivateKey
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+    def presented_pem(self, leaf: x509.Certificate) -> bytes:
+        """What the holder of `leaf` shows in TLS: it, then the intermediates."""
+        return b"".join(each.public_bytes(Encoding.PEM) for each in (leaf, *self.intermediates))
 
 
 def subject(cn: str, fields: SubjectFields | None = None) -> x509.Name:
@@ -100,8 +115,31 @@ def root_ca(key: PrivateKey, name: x509.Name, validity: Validity, serial: int) -
     )
 
 
+def intermediate_ca(
+    key: PublicKey, name: x509.Name, *, validity: Validity, serial: int, signer: Signer
+) -> x509.Certificate:
+    """A CA under another one: may sign leaves and CRLs, but no further CA (RFC 5280 section 4.2.1.9: path length 0).
+
+    Raises:
+        ProfileError: the number of days makes no date.
+    """
+    return _sign(
+        _builder(key, name, signer.certificate.subject, validity, serial)
+        .add_extension(_authority_identifier(signer), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(ca=True), critical=True),
+        signer.key,
+    )
+
+
 def server(
-    key: PublicKey, name: x509.Name, san: Iterable[str] = (), *, validity: Validity, serial: int, signer: Signer
+    key: PublicKey,
+    name: x509.Name,
+    san: Iterable[str | x509.GeneralName] = (),
+    *,
+    validity: Validity,
+    serial: int,
+    signer: Signer,
 ) -> x509.Certificate:
     """An edge proxy's certificate: TLS server only, its names in subjectAltName (RFC 5280 section 4.2.1.6).
 
@@ -123,21 +161,56 @@ def server(
     # Beside explicit names the common name may be a mere title, such as "Edge in Oslo".
     own = [general_name(cn)] if is_host_name(cn.removeprefix("*.")) or _address(cn) or not more else []
     builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
-    names = x509.SubjectAlternativeName(list(dict.fromkeys([*own, *more])))
-    return _sign(builder.add_extension(names, critical=False), signer.key)
+    return _sign(_named(builder, name, [*own, *more]), signer.key)
 
 
-def device(key: PublicKey, name: x509.Name, *, validity: Validity, serial: int, signer: Signer) -> x509.Certificate:
+def device(
+    key: PublicKey,
+    name: x509.Name,
+    san: Iterable[str | x509.GeneralName] = (),
+    *,
+    validity: Validity,
+    serial: int,
+    signer: Signer,
+) -> x509.Certificate:
     """A device's certificate: TLS client only; a common name that is a host name is repeated in subjectAltName.
+
+    Args:
+        key: The device's public key.
+        name: The subject; it may be empty if there is a `san`.
+        san: More names: `DNS:name`, `IP:address`, `URI:uri`.
+        validity: When it is valid.
+        serial: Its serial number.
+        signer: The CA.
+
+    Raises:
+        ProfileError: a name is none, or the number of days makes no date.
+    """
+    builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+    cn = _common_name(name)
+    own = [x509.DNSName(cn)] if is_host_name(cn) else []
+    return _sign(_named(builder, name, [*own, *(general_name(entry) for entry in san)]), signer.key)
+
+
+def revocation_list(
+    signer: Signer, revoked: Iterable[Revocation], validity: Validity, number: int
+) -> x509.CertificateRevocationList:
+    """A CRL (RFC 5280 section 5), which needs no order of its entries.
 
     Raises:
         ProfileError: the number of days makes no date.
     """
-    builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
-    cn = _common_name(name)
-    if is_host_name(cn):
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(cn)]), critical=False)
-    return _sign(builder, signer.key)
+    begin, end = _period(validity)
+    # Given all at once: the builder would copy its list for each one added, which takes hours for a hundred thousand.
+    builder = x509.CertificateRevocationListBuilder(revoked_certificates=[_revoked(each) for each in revoked])
+    return (
+        builder.issuer_name(signer.certificate.subject)
+        .last_update(begin)
+        .next_update(end)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(_authority_identifier(signer), critical=False)
+        .sign(signer.key, _digest(signer.key))
+    )
 
 
 def is_host_name(text: str) -> bool:
@@ -145,13 +218,19 @@ def is_host_name(text: str) -> bool:
     return _HOST_NAME.match(text) is not None
 
 
-def general_name(entry: str) -> x509.DNSName | x509.IPAddress:
-    """A subjectAltName entry from `DNS:name`, `IP:address`, or either without its prefix.
+def general_name(entry: str | x509.GeneralName) -> x509.GeneralName:
+    """A subjectAltName entry from `DNS:name`, `IP:address`, either without its prefix, or `URI:uri`.
+
+    One that is a name already, such as from another certificate, is returned as it is.
 
     Raises:
-        ProfileError: the value is neither a host name (`*.` may precede it) nor an address.
+        ProfileError: the value is neither a host name (`*.` may precede it) nor an address nor a URI.
     """
+    if isinstance(entry, x509.GeneralName):
+        return entry
     kind, _, value = entry.partition(":")
+    if kind == "URI" and _URI.match(value):
+        return x509.UniformResourceIdentifier(value)
     if kind == "DNS":
         text, address = value, None
     elif kind == "IP":
@@ -163,9 +242,17 @@ def general_name(entry: str) -> x509.DNSName | x509.IPAddress:
     if is_host_name(text.removeprefix("*.")):
         return x509.DNSName(text)
     raise ProfileError(
-        f"{entry!r} is neither a host name nor an IP address",
-        "Give DNS:name or IP:address; a name in another script in its xn-- form.",
+        f"{entry!r} is neither a host name nor an IP address nor a URI",
+        "Give DNS:name, IP:address or URI:uri; a name in another script in its xn-- form.",
     )
+
+
+def names(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:
+    """What stands in a certificate's subjectAltName, as `server` and `device` take it."""
+    try:
+        return tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return ()
 
 
 def _attribute(label: str, oid: ObjectIdentifier, text: str, most: int) -> x509.NameAttribute[str]:
@@ -181,7 +268,8 @@ def _attribute(label: str, oid: ObjectIdentifier, text: str, most: int) -> x509.
 
 
 def _common_name(name: x509.Name) -> str:
-    return str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -194,25 +282,29 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _builder(
     key: PublicKey, name: x509.Name, issuer: x509.Name, validity: Validity, serial: int
 ) -> x509.CertificateBuilder:
-    now = validity.now.replace(microsecond=0)
-    try:
-        if validity.days < 1:
-            raise OverflowError
-        end = now + timedelta(days=validity.days)
-    except OverflowError as error:
-        raise ProfileError(
-            f"a certificate cannot be valid for {validity.days} days", "Give at least 1, and no year after 9999."
-        ) from error
+    begin, end = _period(validity)
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(serial)
-        .not_valid_before(now - BACKDATE)
+        .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
+
+
+def _period(validity: Validity) -> tuple[datetime, datetime]:
+    now = validity.now.replace(microsecond=0)
+    try:
+        if validity.days < 1:
+            raise OverflowError
+        return now - BACKDATE, now + timedelta(days=validity.days)
+    except OverflowError as error:
+        raise ProfileError(
+            f"a certificate cannot be valid for {validity.days} days", "Give at least 1, and no year after 9999."
+        ) from error
 
 
 def _leaf(
@@ -226,6 +318,22 @@ def _leaf(
         .add_extension(_key_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     )
+
+
+def _named(
+    builder: x509.CertificateBuilder, name: x509.Name, names: Sequence[x509.GeneralName]
+) -> x509.CertificateBuilder:
+    if not names:
+        return builder
+    # RFC 5280 section 4.2.1.6: critical if it is all that names the holder.
+    return builder.add_extension(x509.SubjectAlternativeName(list(dict.fromkeys(names))), critical=not list(name))
+
+
+def _revoked(revocation: Revocation) -> x509.RevokedCertificate:
+    entry = x509.RevokedCertificateBuilder().serial_number(int(revocation.serial, 16)).revocation_date(revocation.at)
+    if revocation.reason is not Reason.UNSPECIFIED:  # RFC 5280 section 5.3.1: then it should not be there
+        entry = entry.add_extension(x509.CRLReason(x509.ReasonFlags(revocation.reason.value)), critical=False)
+    return entry.build()
 
 
 def _authority_identifier(signer: Signer) -> x509.AuthorityKeyIdentifier:
@@ -252,8 +360,12 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
 
 
 def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
+    return builder.sign(key, _digest(key))
+
+
+def _digest(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return builder.sign(key, None)
+        return None
     # A hash as strong as the curve (RFC 5480 section 4); RSA of any size with SHA-256.
     bits = key.key_size if isinstance(key, ec.EllipticCurvePrivateKey) else 256
-    return builder.sign(key, hashes.SHA256() if bits <= 256 else hashes.SHA384() if bits <= 384 else hashes.SHA512())
+    return hashes.SHA256() if bits <= 256 else hashes.SHA384() if bits <= 384 else hashes.SHA512()

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from mtls_ambassador.lab.auth_request import PrivateKey
 from mtls_ambassador.lab.credentials import CredentialsError, from_files, issue, load_key
 from mtls_ambassador.pki import authority, signer
+from mtls_ambassador.pki.issuing import Issued
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 
@@ -88,7 +89,7 @@ class TestIssue:
             issue(signer.load(tmp_path, datetime.now(UTC)), "device", "no certificate")
 
 
-def shown_in_a_handshake(client: ssl.SSLContext, ca: authority.Issued, server: authority.Issued) -> x509.Certificate:
+def shown_in_a_handshake(client: ssl.SSLContext, ca: Issued, server: Issued) -> x509.Certificate:
     """The certificate that `client` shows to a server that demands one of this CA; no sockets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server.certificate_path, server.key_path)

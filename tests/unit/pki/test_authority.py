@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mtls_ambassador.files import ExistsError, WriteError
-from mtls_ambassador.pki import authority, keys
-from mtls_ambassador.pki.authority import Issued
+from mtls_ambassador.pki import authority, issuing, keys
+from mtls_ambassador.pki.entries import Kind, Status
+from mtls_ambassador.pki.index import INDEX, Index
+from mtls_ambassador.pki.issuing import Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind
 from mtls_ambassador.pki.profiles import ProfileError, SubjectFields
+from mtls_ambassador.pki.request import RequestError
 from mtls_ambassador.pki.signer import SignerError
-from tests.certificates import CertificateAuthority, Holder
+from tests.certificates import CertificateAuthority, Holder, PrivateKey, new_key
+from tests.unit.pki.test_request import csr
 
 NOW = datetime(2030, 5, 17, tzinfo=UTC)
 
@@ -51,7 +56,8 @@ issue_both = pytest.mark.parametrize("issue", [authority.issue_server, authority
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """All files but the index, which tests/unit/pki/test_index.py looks at."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != INDEX}
 
 
 def mode(path: Path) -> int:
@@ -70,6 +76,7 @@ def test_the_files_have_the_documentations_names_and_only_their_owner_reads_the_
     assert {path.name: mode(path) for path in tmp_path.iterdir()} == {
         "ca-private.key": 0o600,
         "ca-cert.pem": 0o644,
+        "index.sqlite3": 0o600,
         "server-private.key": 0o600,
         "server-cert.pem": 0o644,
         "device-private.key": 0o600,
@@ -265,3 +272,139 @@ def test_a_damaged_ca_key_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca-private.key").write_text("nothing")
     with pytest.raises(KeyFileError, match="holds no private key"):
         authority.issue_device(tmp_path, "dev-1")
+
+
+# Intermediates
+
+
+def test_an_intermediate_issues_under_a_root_that_can_be_taken_away(tmp_path: Path) -> None:
+    made = authority.init(tmp_path, "My CA", intermediate="Issuing CA", now=NOW)
+    root = x509.load_pem_x509_certificate((tmp_path / "root" / "ca-cert.pem").read_bytes())
+    made.certificate.verify_directly_issued_by(root)
+    assert mode(tmp_path / "root" / "ca-private.key") == mode(tmp_path / "ca-private.key") == 0o600
+    (tmp_path / "root").rename(tmp_path / "offline")
+    for issued in (
+        authority.issue_server(tmp_path, "my-server.com", now=NOW),
+        authority.issue_device(tmp_path, "dev-1", now=NOW),
+    ):
+        presented = x509.load_pem_x509_certificates(issued.certificate_path.read_bytes())
+        assert presented == [issued.certificate, made.certificate]
+    with Index.open(tmp_path / "offline", writable=False) as index:
+        assert [(entry.kind, entry.subject) for entry in index.entries()] == [
+            (Kind.ROOT, "CN=My CA"),
+            (Kind.INTERMEDIATE, "CN=Issuing CA"),
+        ]
+
+
+@pytest.mark.parametrize("left", ["root/ca-private.key", "ca-cert.pem", "ca-chain.pem", "index.sqlite3"])
+def test_nothing_of_an_intermediate_is_overwritten(tmp_path: Path, left: str) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / left).touch()
+    with pytest.raises(ExistsError, match="is there already"):
+        authority.init(tmp_path, "My CA", intermediate="Issuing CA")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / left]
+
+
+# Passphrases
+
+
+def test_an_encrypted_ca_signs_for_who_knows_the_passphrase(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA", passphrase=b"secret")
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "ca-private.key").read_bytes()
+    authority.issue_device(tmp_path, "dev-1", passphrase=lambda: b"secret")
+    with pytest.raises(KeyFileError, match="does not open"):
+        authority.issue_device(tmp_path, "dev-2", passphrase=lambda: b"wrong")
+    with pytest.raises(KeyFileError, match="is encrypted"):
+        authority.issue_device(tmp_path, "dev-2")
+
+
+def test_no_passphrase_is_asked_for_a_key_that_needs_none(tmp_path: Path) -> None:
+    def ask() -> bytes:
+        raise AssertionError
+
+    authority.init(tmp_path, "My CA")
+    authority.issue_device(tmp_path, "dev-1", passphrase=ask)
+
+
+# The index
+
+
+def test_everything_issued_is_on_record(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    server = authority.issue_server(tmp_path, "my-server.com")
+    device = authority.issue_device(tmp_path, "dev-1", out=tmp_path / "devices" / "dev-1")
+    away = authority.issue_device(tmp_path, "dev-2", out=tmp_path.parent / f"{tmp_path.name}-away")
+    with Index.open(tmp_path, writable=False) as index:
+        _, *entries = index.entries()
+    assert [(entry.kind, entry.path, entry.status) for entry in entries] == [
+        (Kind.SERVER, "server-cert.pem", Status.VALID),
+        (Kind.DEVICE, "devices/dev-1/device-cert.pem", Status.VALID),
+        (Kind.DEVICE, str(away.certificate_path), Status.VALID),
+    ]
+    for entry, issued in zip(entries, (server, device, away), strict=True):
+        assert x509.load_der_x509_certificate(entry.der) == issued.certificate
+
+
+def test_what_was_not_written_for_a_file_in_the_way_is_not_on_record(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    authority.issue_device(tmp_path, "dev-1")
+    with pytest.raises(ExistsError):
+        authority.issue_device(tmp_path, "dev-2")
+    with Index.open(tmp_path) as index:
+        assert index.of_subject("CN=dev-2") == []
+
+
+def test_what_may_have_been_written_is_on_record_as_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise WriteError("the disk is full")
+
+    authority.init(tmp_path, "My CA")
+    monkeypatch.setattr(issuing, "write_together", fail)
+    with pytest.raises(WriteError):
+        authority.issue_device(tmp_path, "dev-1")
+    with Index.open(tmp_path) as index:
+        (entry,) = index.entries(pending=True)
+    assert (entry.subject, entry.status) == ("CN=dev-1", Status.PENDING)
+
+
+# Requests
+
+
+def put_request(directory: Path, key: PrivateKey, name: str = "device-cert.req", cn: str = "dev-1") -> Path:
+    path = directory / name
+    path.write_bytes(csr(key, cn, extensions=True).public_bytes(Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("request_name", "certificate_name"),
+    [("device-cert.req", "device-cert.pem"), ("a.csr", "a.pem"), ("a.pem", "a-cert.pem"), ("a", "a-cert.pem")],
+)
+def test_a_request_is_signed_beside_it(tmp_path: Path, request_name: str, certificate_name: str) -> None:
+    ca = authority.init(tmp_path, "My CA").certificate
+    key = new_key()
+    signed = authority.sign(tmp_path, put_request(tmp_path, key, request_name))
+    assert signed.certificate_path == tmp_path / certificate_name
+    assert signed.not_taken == ("basicConstraints",)
+    assert signed.certificate.public_key() == key.public_key()
+    assert signed.certificate.subject.rfc4514_string() == "CN=dev-1"
+    signed.certificate.verify_directly_issued_by(ca)
+    assert not signed.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_a_request_for_a_server_under_another_name(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    path = put_request(tmp_path, new_key(), "server-cert.req", "whatever")
+    signed = authority.sign(tmp_path, path, cn="my-server.com", kind=Kind.SERVER, san=["IP:192.0.2.1"], days=9)
+    san = signed.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name.value) for name in san] == ["my-server.com", "192.0.2.1"]
+    assert signed.certificate.subject.rfc4514_string() == "CN=my-server.com"
+
+
+def test_the_keys_of_the_ca_and_of_servers_are_no_devices(tmp_path: Path) -> None:
+    ca, server = authority.init(tmp_path, "My CA"), authority.issue_server(tmp_path, "my-server.com")
+    for issued, words in ((ca, "the key of the CA itself"), (server, "the key of CN=my-server.com")):
+        path = put_request(tmp_path, keys.load_private_key(issued.key_path))
+        with pytest.raises(RequestError, match=words):
+            authority.sign(tmp_path, path)
+        assert not (tmp_path / "device-cert.pem").exists()

@@ -186,7 +186,7 @@ def test_a_server_name_that_no_client_could_look_for_is_refused(name: str) -> No
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("entry", ["IP:host.example", "DNS:10.0.0.1", "URI:urn:x", "", "DNS:"])
+@pytest.mark.parametrize("entry", ["IP:host.example", "DNS:10.0.0.1", "URI:no scheme", "", "DNS:"])
 def test_an_odd_san_entry_is_refused(entry: str) -> None:
     with pytest.raises(ProfileError, match="neither"):
         make_server("edge.example.com", entry)

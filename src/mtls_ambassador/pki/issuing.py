@@ -1,0 +1,126 @@
+"""From a certificate that is made to files that are written: in the index first, then in the files, then for good."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from mtls_ambassador.files import Content, ExistsError, WriteError, write_together
+from mtls_ambassador.pki import entries, keys
+from mtls_ambassador.pki.entries import Kind
+from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki.keys import PrivateKey
+from mtls_ambassador.pki.profiles import Signer
+from mtls_ambassador.pki.signer import CA_CHAIN
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A certificate that was made and written, and where.
+
+    Attributes:
+        certificate: The certificate.
+        certificate_path: Its PEM file, mode 0644; intermediates follow in it.
+    """
+
+    certificate: x509.Certificate
+    certificate_path: Path
+
+
+@dataclass(frozen=True)
+class Issued(Certified):
+    """A certificate with its private key.
+
+    Attributes:
+        key_path: The private key's PEM file, mode 0600.
+    """
+
+    key_path: Path
+
+
+def new_serial() -> int:
+    """A serial number for a certificate, at random, positive, of 128 bits.
+
+    RFC 5280 section 4.1.2.2 allows 20 octets. The top bit is set so that every tool prints the same 32 digits: one
+    that drops leading zeros and one that does not would disagree about a blacklist's entry.
+    """
+    return 1 << 127 | secrets.randbits(127)
+
+
+def recorded_path(directory: Path, path: Path) -> str:
+    """A path as the index keeps it: relative within the CA's folder, so that this may be moved, else absolute."""
+    directory, path = directory.resolve(), path.parent.resolve() / path.name
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+
+
+def key_name(certificate: Path) -> str:
+    """What the private key's file beside a certificate's is called: `device-cert.pem` has `device-private.key`."""
+    stem = certificate.stem.removesuffix("cert")
+    return f"{stem}private.key" if stem != certificate.stem else f"{stem}.key"
+
+
+def make_directories(contents: Iterable[Content]) -> None:
+    """Make the folders of these files where they are missing.
+
+    Raises:
+        WriteError: one cannot be made.
+    """
+    for directory in dict.fromkeys(content.path.parent for content in contents):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot make the directory {directory}: {error.strerror}", "Name another.") from error
+
+
+def chain_file(directory: Path, *certificates: x509.Certificate) -> Content:
+    """An intermediate CA's `ca-chain.pem`: its own certificate first, the root's last."""
+    return Content(directory / CA_CHAIN, b"".join(each.public_bytes(Encoding.PEM) for each in certificates), 0o644)
+
+
+def record_and_write(
+    directory: Path,
+    ca: Signer,
+    certified: Certified,
+    kind: Kind,
+    *,
+    key: tuple[Path, PrivateKey] | None,
+    more: Sequence[Content] = (),
+    replace: bool,
+) -> None:
+    """Put a new certificate into the CA's index and into its file, with its key if that is new too: all or nothing.
+
+    Args:
+        directory: The CA's folder.
+        ca: The CA.
+        certified: The certificate and where it goes; intermediates follow it in the file, unless it is a CA's.
+        kind: What it is for.
+        key: The private key and where it goes.
+        more: Files that belong to it.
+        replace: Whether to replace files that are there.
+
+    Raises:
+        ExistsError: without `replace`, one of the files is there already.
+        WriteError: the files cannot be written.
+        IndexFileError: the index cannot be written.
+    """
+    path = certified.certificate_path
+    is_ca = kind in {Kind.ROOT, Kind.INTERMEDIATE}
+    pem = certified.certificate.public_bytes(Encoding.PEM) if is_ca else ca.presented_pem(certified.certificate)
+    contents = [Content(path, pem, 0o644), *more]
+    if key is not None:
+        contents.insert(0, Content(key[0], keys.private_pem(key[1]), 0o600))
+    make_directories(contents)
+    entry = entries.entry(certified.certificate, kind, recorded_path(directory, path))
+    with Index.open(directory) as index:
+        index.begin([entry])
+        try:
+            write_together(contents, replace=replace)
+        except ExistsError:
+            index.discard([entry.serial])
+            raise
+        index.finish([entry.serial])
