@@ -301,7 +301,12 @@ def _ledger(settings: Settings, state: Path) -> Ledger:
 
 
 def _terms(anchor: Anchor, settings: Settings) -> Terms:
-    return Terms(Rotation(anchor.rotation), anchor.identities_per_certificate == 1, settings.adopt_until)
+    return Terms(
+        Rotation(anchor.rotation),
+        anchor.identities_per_certificate == 1,
+        settings.adopt_until,
+        subjects_are_unique=len(settings.anchors) == 1,
+    )
 
 
 def _told_ledger(ledger: Ledger) -> dict[str, Any]:
