@@ -20,7 +20,7 @@ from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
-from mtls_ambassador.config.values import BackendUrl, parse_backend
+from mtls_ambassador.config.values import BackendUrl, check_ledger_url, parse_backend
 
 ENVIRONMENT_PREFIX = "MTLS_"
 _ANCHORS = "trust_anchors"
@@ -43,6 +43,14 @@ class Loaded:
 
     settings: Settings
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an edge keeps what it knows."""
+
+    state_dir: Path | None
+    ledger_url: str | None = field(repr=False)
 
 
 def load(
@@ -119,6 +127,41 @@ def load_backend(
         raise ConfigurationError(
             (Problem(subject, f"{shown} {what}", f"{remedy[:1].upper()}{remedy[1:]}."),)
         ) from error
+
+
+def load_place(
+    config_file: Path | None,
+    environment: Mapping[str, str],
+    command_line: Mapping[str, object],
+    *,
+    default_file: Path = Path("config.yaml"),
+) -> Place:
+    """Where an edge with these sources keeps its state, for who only wants that; no other setting is looked at.
+
+    Args: as for `load`.
+
+    Raises:
+        ConfigurationError: the file, or one of these settings, cannot be used.
+    """
+    if config_file is None and default_file.exists():
+        _require_trustworthy(default_file)
+        config_file = default_file
+    given = dict[str, Given]()
+    for source in (
+        _from_file(config_file) if config_file is not None else {},
+        _from_environment(environment)[0],
+        {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
+    ):
+        _merge(given, {key: source[key] for key in ("state_dir", "ledger_url", "ledger_url_file") if key in source})
+    _read_secret_files(given)
+    state, url = given.get("state_dir"), given.get("ledger_url")
+    if url is not None:
+        try:
+            check_ledger_url(str(url.value))
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            raise ConfigurationError((Problem(f"ledger_url ({url.origin})", what, f"{remedy}."),)) from None
+    return Place(Path(str(state.value)) if state else None, str(url.value) if url else None)
 
 
 def _require_trustworthy(path: Path) -> None:
