@@ -188,9 +188,12 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
         while batch := list(itertools.islice(each, BATCH)):
             answer = source.adopt([entry.adoption for entry in batch])
             noted, unchanged = noted + answer["noted"], unchanged + answer["unchanged"]
-    click.echo(f"{noted} adoptions noted, {unchanged} were there already, {faults} lines could not be used")
+    click.echo(f"{noted} adoptions noted, {unchanged} were there already")
     if faults:
-        raise click.exceptions.Exit(1)
+        raise Error(
+            f"{faults} {'line' if faults == 1 else 'lines'} of the manifest could not be used",
+            "Mend them and run the command again: what is noted stays.",
+        )
 
 
 @devices.command("forget")

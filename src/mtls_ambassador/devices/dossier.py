@@ -68,7 +68,7 @@ def find(connection: Connection, query: str) -> tuple[Match, ...]:
 
 def normal_query(query: str) -> str:
     """The query, with an identity's JSON in its normal form."""
-    text = query.strip()
+    text = query.strip().encode("utf-8", "replace").decode()  # no ledger holds half a character
     if text.startswith("{"):
         try:
             return parse_identity(text).normal_form

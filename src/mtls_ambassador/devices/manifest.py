@@ -112,6 +112,8 @@ def read_adoption(row: Mapping[str, Any]) -> Adoption:
         ManifestError: a field is missing, or is not what its name says.
     """
     given = {str(name).strip().lower(): value for name, value in row.items() if value}
+    if not all(_is_text(value) for value in given.values()):
+        raise ManifestError("it holds what is no text", "Save the manifest as UTF-8.")
     if _IDENTITY not in given:
         raise ManifestError("it has no identity", 'Write JSON such as {"mac":"52:54:00:12:34:56"}, or mac=VALUE.')
     identity = _identity(given[_IDENTITY])
@@ -183,6 +185,15 @@ def _csv_rows(number: int, header: str, rest: Iterator[tuple[int, str]]) -> Iter
 
 def _too_long(line: int) -> ManifestError:
     return ManifestError(f"it is longer than {LONGEST_LINE} characters", "Write one device on each line.", line)
+
+
+def _is_text(value: object) -> bool:
+    """Whether every database takes it."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in str(value)
 
 
 def _identity(value: object) -> str:

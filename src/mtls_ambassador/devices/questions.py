@@ -6,7 +6,6 @@ Each function takes a connection in a transaction that reads.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,14 +72,6 @@ def list_page(connection: Connection, which: DeviceFilter, place: Place) -> tupl
     claims = list_strangers(connection, which.refused_since, after=place.after)
     answers: list[Answer] = [of_claim(stranger.claim) for stranger in claims]
     return answers, Place(strangers=True, after=claims[-1].number) if claims else None
-
-
-def every_page(connection: Connection, which: DeviceFilter) -> Iterator[Answer]:
-    """A whole list, page by page."""
-    place: Place | None = Place()
-    while place is not None:
-        answers, place = list_page(connection, which, place)
-        yield from answers
 
 
 def look_up(connection: Connection, query: str) -> LookedUp:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from mtls_ambassador.devices.answers import Answer
 from mtls_ambassador.devices.changes import adoption_as_answer, exact_target, new_adoptions, noted, what_to_forget
 from mtls_ambassador.devices.control_socket import control_socket
-from mtls_ambassador.devices.questions import every_page, explained, look_up, report, shown
+from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.database import Database, open_database, opened_for_reading, words, writing
 from mtls_ambassador.ledger.errors import LedgerUnavailable
@@ -180,9 +180,12 @@ class LedgerItself:
         return f"the ledger ({self._database})"
 
     def devices(self, which: DeviceFilter) -> Iterator[Answer]:
-        """See `Source`."""
-        with self._reading() as connection:
-            yield from every_page(connection, which)
+        """See `Source`; opened anew for each page, so that a slow reader holds no transaction."""
+        place: Place | None = Place()
+        while place is not None:
+            with self._reading() as connection:
+                answers, place = list_page(connection, which, place)
+            yield from answers
 
     def show(self, query: str) -> Iterator[Answer]:
         """See `Source`."""

@@ -99,7 +99,9 @@ def reported(answers: Iterable[Answer]) -> Iterator[str]:
     rule: object = None
     for answer in answers:
         if answer["kind"] == "report":
-            yield ("" if rule is None else "\n") + escaped(answer["advice"])
+            if rule is not None:
+                yield ""
+            yield escaped(answer["advice"])
             continue
         if rule is None:
             yield f"{'TIMES':>7}  {'LAST':16}  {'FIRST':16}  IDENTITY  RULE"
