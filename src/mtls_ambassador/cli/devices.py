@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mtls_ambassador.config.sources import load_place
+from mtls_ambassador.config.place import load_place
 from mtls_ambassador.config.values import parse_duration
 from mtls_ambassador.devices import text
 from mtls_ambassador.devices.answers import Answer, line

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
-from mtls_ambassador.config.values import BackendUrl, check_ledger_url, parse_backend
+from mtls_ambassador.config.values import BackendUrl, parse_backend
 
 ENVIRONMENT_PREFIX = "MTLS_"
 _ANCHORS = "trust_anchors"
@@ -45,14 +45,6 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an edge keeps what it knows."""
-
-    state_dir: Path | None
-    ledger_url: str | None = field(repr=False)
-
-
 def load(
     config_file: Path | None,
     environment: Mapping[str, str],
@@ -72,7 +64,7 @@ def load(
         ConfigurationError: with every problem found.
     """
     if config_file is None and default_file.exists():
-        _require_trustworthy(default_file)
+        require_trustworthy(default_file)
         config_file = default_file
     given: dict[str, Given] = {}
     if config_file is not None:
@@ -112,9 +104,7 @@ def load_backend(
     Raises:
         ConfigurationError: the file cannot be read, or the value is no URL.
     """
-    given = _from_file(config_file) if config_file is not None else {}
-    given |= _from_environment(environment)[0]
-    given |= {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()}
+    given = gather(("mender_backend",), config_file, environment, command_line)
     entry = given.get("mender_backend")
     if entry is None:
         return None
@@ -129,42 +119,26 @@ def load_backend(
         ) from error
 
 
-def load_place(
-    config_file: Path | None,
-    environment: Mapping[str, str],
-    command_line: Mapping[str, object],
-    *,
-    default_file: Path = Path("config.yaml"),
-) -> Place:
-    """Where an edge with these sources keeps its state, for who only wants that; no other setting is looked at.
-
-    Args: as for `load`.
+def gather(
+    keys: Collection[str], config_file: Path | None, environment: Mapping[str, str], command_line: Mapping[str, object]
+) -> dict[str, Given]:
+    """The strongest value of each of these keys that is given, unchecked; files of secrets among them are read.
 
     Raises:
-        ConfigurationError: the file, or one of these settings, cannot be used.
+        ConfigurationError: a file cannot be read.
     """
-    if config_file is None and default_file.exists():
-        _require_trustworthy(default_file)
-        config_file = default_file
     given = dict[str, Given]()
     for source in (
         _from_file(config_file) if config_file is not None else {},
         _from_environment(environment)[0],
         {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
     ):
-        _merge(given, {key: source[key] for key in ("state_dir", "ledger_url", "ledger_url_file") if key in source})
+        _merge(given, {key: source[key] for key in keys if key in source})
     _read_secret_files(given)
-    state, url = given.get("state_dir"), given.get("ledger_url")
-    if url is not None:
-        try:
-            check_ledger_url(str(url.value))
-        except ValueError as error:
-            what, _, remedy = str(error).partition("; ")
-            raise ConfigurationError((Problem(f"ledger_url ({url.origin})", what, f"{remedy}."),)) from None
-    return Place(Path(str(state.value)) if state else None, str(url.value) if url else None)
+    return given
 
 
-def _require_trustworthy(path: Path) -> None:
+def require_trustworthy(path: Path) -> None:
     """Refuse a default file that somebody else put into the directory where we happen to be started.
 
     It could name an `envoy_path` to execute. A file named with --config is the user's own choice.

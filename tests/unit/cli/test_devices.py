@@ -1,8 +1,9 @@
-"""`devices` on the command line: where the ledger is found, statuses, and what is asked before something is forgotten."""
+"""`devices` on the command line: where the ledger is found, exit statuses, what is asked before forgetting."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,9 @@ def test_where_the_ledger_is(run: Run, state: Path, tmp_path: Path, way: str, mo
         case "option":
             arguments = ["--state-dir", state]
         case "environment":
-            monkeypatch.setitem(__import__("os").environ, "MTLS_STATE_DIR", str(state))
+            monkeypatch.setitem(os.environ, "MTLS_STATE_DIR", str(state))
         case "STATE_DIRECTORY":
-            monkeypatch.setitem(__import__("os").environ, "STATE_DIRECTORY", str(state))
+            monkeypatch.setitem(os.environ, "STATE_DIRECTORY", str(state))
         case "config":
             (tmp_path / "edge.yaml").write_text(content)
             arguments = ["--config", "edge.yaml"]

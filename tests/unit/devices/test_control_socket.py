@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -59,4 +58,4 @@ async def test_where_there_can_be_none_the_edge_goes_on(tmp_path: Path) -> None:
         assert words in told["event"]
         assert told["remedy"]
         assert told["log_level"] == "warning"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

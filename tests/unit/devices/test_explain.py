@@ -19,22 +19,23 @@ def test_a_rotation_that_was_refused(connection: Connection) -> None:
     tell(connection, *STORY)
     told = explained(connection, MAC_A)
     assert told.state == "refused"
-    assert told.summary == (
+    assert "\n".join(told.summary) == (
         f"{MAC_A} belongs to the certificate with serial {A.serial} (CN=device-a), which was last admitted with it "
-        "on 2026-06-01 at 12:00:00 UTC from 192.0.2.7:4711.",
+        "on 2026-06-01 at 12:00:00 UTC from 192.0.2.7:4711.\n"
         f"Certificate with serial {NEW_A.serial} (CN=board-7) was refused with it, last on 2026-06-01 at 12:01:00 UTC: "
-        "key_change_needs_approval.",
+        "key_change_needs_approval."
     )
     assert (told.reason, told.detail) == ("key_change_needs_approval", HELD)
     assert told.why == "Mender knows this identity with another key; the new one is left pending"
-    assert told.next_steps == (
-        f"Find out whether certificate {NEW_A.serial} is that device's: re-flashed, a new board, a renewed certificate.",
-        "If it is: accept its pending key in Mender. The device is admitted at its next try.",
+    assert "\n".join(told.next_steps) == (
+        f"Find out whether certificate {NEW_A.serial} is that device's: re-flashed, a new board, a renewed "
+        "certificate.\n"
+        "If it is: accept its pending key in Mender. The device is admitted at its next try.\n"
         "Or let the edge do that, for one device or many: `mtls-ambassador devices adopt MANIFEST` with the line "
-        f'{{"identity": {{"mac": "aa"}}, "fingerprint": "{NEW_A.fingerprint}"}}',
+        f'{{"identity": {{"mac": "aa"}}, "fingerprint": "{NEW_A.fingerprint}"}}\n'
         f"If the certificate {A.serial} is gone for good, and the device is gone from Mender: "
-        f"`mtls-ambassador devices forget '{MAC_A}'` frees the identity.",
-        "If nobody replaced anything, another device claims this identity: reject its pending key in Mender.",
+        f"`mtls-ambassador devices forget '{MAC_A}'` frees the identity.\n"
+        "If nobody replaced anything, another device claims this identity: reject its pending key in Mender."
     )
 
 

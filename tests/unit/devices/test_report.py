@@ -16,8 +16,8 @@ SAFE = Observed(SINCE, SINCE - dt.timedelta(days=1), would_refuse=0, came=7, dev
 def test_safe() -> None:
     assert SAFE.safe
     assert advice(SAFE) == (
-        "Nothing would have been refused since 2026-06-01 00:00 UTC, in which all 7 devices were admitted. It is safe to "
-        "set `mode: refuse`."
+        "Nothing would have been refused since 2026-06-01 00:00 UTC, in which all 7 devices were admitted. It is safe "
+        "to set `mode: refuse`."
     )
 
 

@@ -12,7 +12,7 @@ from mtls_ambassador.devices.changes import what_to_forget
 from mtls_ambassador.devices.questions import explained, look_up, report, shown
 from mtls_ambassador.ledger.queries import DeviceFilter
 from mtls_ambassador.ledger.records import EventKind
-from tests.unit.devices.examples import MINUTE, NOW, STORY, A, event, every_page, tell
+from tests.unit.devices.examples import MAC_A, MINUTE, NOW, STORY, A, event, every_page, tell
 from tests.unit.ledger.examples import certificate
 
 EVIL = "\x1b[2J\u202e\x07\r\nadmitted\x9b"
@@ -65,7 +65,7 @@ def test_a_table(connection: Connection) -> None:
     header, first, second = text.table(every_page(connection, DeviceFilter()))
     assert header.split() == ["LAST", "ADMITTED", "LAST", "REFUSED", "REASON", "SERIAL", "IDENTITY", "SUBJECT"]
     assert first.split() == [
-        "2026-06-01", "12:00", "2026-06-01", "12:01", "key_change_needs_approval", A.serial, '{"mac":"aa"}', "CN=device-a",
+        "2026-06-01", "12:00", "2026-06-01", "12:01", "key_change_needs_approval", A.serial, MAC_A, "CN=device-a",
     ]  # fmt: skip
     assert " -  " in second
     assert not list(text.table([]))
