@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -27,6 +28,12 @@ class Observed:
         """Whether every device that there is came in that time, and none of them would have been refused."""
         covered = self.begins is not None and self.begins <= self.since
         return covered and self.would_refuse == 0 and 0 < self.came == self.devices and self.mode in (None, "warn")
+
+
+def mode_of(modes: Iterable[str]) -> str:
+    """The mode that the report is about, where each trust anchor has its own: `warn` where there is one."""
+    found = set(modes)
+    return next((mode for mode in ("warn", "refuse") if mode in found), "off")
 
 
 def advice(observed: Observed) -> str:

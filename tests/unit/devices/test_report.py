@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mtls_ambassador.devices.report import Observed, advice
+from mtls_ambassador.devices.report import Observed, advice, mode_of
 
 SINCE = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 SAFE = Observed(SINCE, SINCE - dt.timedelta(days=1), would_refuse=0, came=7, devices=7, mode="warn")
@@ -19,6 +19,14 @@ def test_safe() -> None:
         "Nothing would have been refused since 2026-06-01 00:00 UTC, in which all 7 devices were admitted. It is safe "
         "to set `mode: refuse`."
     )
+
+
+@pytest.mark.parametrize(
+    ("modes", "mode"),
+    [(["off", "warn", "refuse"], "warn"), (["off", "refuse"], "refuse"), (["off"], "off"), ([], "off")],
+)
+def test_several_anchors(modes: list[str], mode: str) -> None:
+    assert mode_of(modes) == mode
 
 
 def test_without_an_edge_it_depends() -> None:
