@@ -147,7 +147,7 @@ class Admission:
             Refused: with one of the reasons of the admission stage, `certificate_has_another_identity` or `busy`.
         """
         claim = attempt.claim
-        key = admission_key(claim.identity, request.public_key, claim.certificate.fingerprint)
+        key = admission_key(claim.identity, claim.auth_key, claim.certificate.fingerprint)
         flight = _Flight(request, attempt, forward, key)
         with self._flights.board(claim.certificate.key):
             if key in self._lately:

@@ -274,9 +274,14 @@ def _adopt(connection: Connection, at: dt.datetime, adoption: Adoption) -> None:
         "adoption_kind": adoption.kind.value,
         "adoption_value": adoption.value,
     }
-    statement = _insert(connection.dialect.name, devices)
+    connection.execute(_adopted(connection.dialect.name), noted)
+
+
+@functools.cache
+def _adopted(dialect: str) -> Any:
+    statement = _insert(dialect, devices)
     changed = {name: statement.excluded[name] for name in ("adoption_kind", "adoption_value")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["identity_digest"], set_=changed), noted)
+    return statement.on_conflict_do_update(index_elements=["identity_digest"], set_=changed)
 
 
 def _forget(connection: Connection, event: Event) -> int | None:
