@@ -19,7 +19,8 @@ from mtls_ambassador.config.binding_form import BINDING_KEYS, RULE_KEYS, parse_b
 from mtls_ambassador.config.pattern import LONGEST_VALUE
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import ENVIRONMENT_PREFIX
-from mtls_ambassador.refusals import RefusalReason, Stage
+from mtls_ambassador.refusal import Stage
+from mtls_ambassador.refusals import RefusalReason
 from tests import takeover
 from tests.odd_certificates import ACCEPTED, NOT_SHOWN, ODD_CERTIFICATES, Odd
 

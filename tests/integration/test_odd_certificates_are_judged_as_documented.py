@@ -61,7 +61,7 @@ async def judged(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Judg
     built = {odd.name: odd.build() for odd in SHOWN}
     ca = CertificateAuthority("My CA")
     bundle = ca.pem + b"".join(pem(anchor) for presented in built.values() for anchor in presented.anchors)
-    async with world(directory, ca=ca, bundle=bundle) as w:
+    async with world(directory, ca=ca, bundle=bundle, identities_per_certificate="unlimited") as w:
         few = asyncio.Semaphore(16)
 
         async def judge(name: str, version: str) -> Attempt:
@@ -105,6 +105,6 @@ async def test_what_openssl_does_not_load_cannot_be_shown(odd: Odd, tmp_path: Pa
 )
 async def test_what_must_not_be_in_the_bundle(odd: Odd, tmp_path: Path) -> None:
     bundle = b"".join(pem(anchor) for anchor in odd.build().anchors)
-    with pytest.raises(ConfigurationError, match="is not a CA certificate"):
+    with pytest.raises(ConfigurationError, match=r"is not a CA certificate|holds two CAs of the subject"):
         async with world(tmp_path, bundle=bundle):
             pass

@@ -26,7 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"observe"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
-    frozenset({"errors", "wire", "x509", "__init__"}),
+    frozenset({"errors", "refusal", "wire", "x509", "__init__"}),
 )
 FORBIDDEN: Mapping[str, frozenset[str]] = {
     # The lab's Mender Server stands for another party: what it shared with the edge, no test could prove.
@@ -65,6 +65,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "pki/names": "odd certificates in tests/unit/pki/test_lint.py",
     "pki/path": "odd certificates in tests/unit/pki/test_lint.py",
     "pki/signature": "odd certificates in tests/unit/pki/test_lint.py",
+    "refusal": "tests/unit/test_refusals.py",
     "pki/signer": "the certificates it signs are what tests/unit/pki/test_profiles.py looks at",
     "wire": "names only",
 }

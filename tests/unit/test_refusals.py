@@ -7,7 +7,8 @@ import re
 import pytest
 
 from mtls_ambassador.config.settings import Settings
-from mtls_ambassador.refusals import RefusalReason, Stage
+from mtls_ambassador.refusal import Stage
+from mtls_ambassador.refusals import RefusalReason
 
 each_reason = pytest.mark.parametrize("reason", RefusalReason, ids=lambda reason: reason.label)
 

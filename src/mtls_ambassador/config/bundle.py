@@ -56,7 +56,7 @@ def judge_bundle(anchors: Sequence[Anchor], found: Found) -> list[Problem]:
         found: Their certificates.
     """
     where = {anchor.name: f"{anchor.where} ({anchor.ca})" for anchor in anchors}
-    return [*_confused(where, found), *_shared(where, found), *_nested(where, found)]
+    return [*confused(where, found), *_shared(where, found), *_nested(where, found)]
 
 
 def ambiguous_names(found: Found) -> list[str]:
@@ -65,8 +65,13 @@ def ambiguous_names(found: Found) -> list[str]:
     return [cas[0][1].subject.rfc4514_string() for cas in groups if _keys(cas) > 1 and not _confusable(cas)]
 
 
-def _confused(where: Mapping[str, str], found: Found) -> Iterator[Problem]:
-    """Envoy takes the first CA of the subject, unless key identifiers (RFC 5280 section 4.2.1.1) tell it better."""
+def confused(where: Mapping[str, str], found: Found) -> Iterator[Problem]:
+    """CAs that Envoy cannot tell apart: it takes the first of a subject, unless key identifiers tell it better.
+
+    Args:
+        where: Name of a trust anchor to what errors call its file.
+        found: Their certificates (RFC 5280 section 4.2.1.1 for the identifiers).
+    """
     for cas in _by_subject(found):
         if _keys(cas) > 1 and _confusable(cas):
             places = " and ".join(dict.fromkeys(where[name] for name, _ in cas))

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mtls_ambassador.config.bundle import confused
 from mtls_ambassador.config.material import judge_device_ca
 from mtls_ambassador.pki import path as paths
 from mtls_ambassador.pki.path import title
@@ -96,7 +97,7 @@ def device(
         (leaf, *sent), bundle = [read(each) for each in chain], [read(each) for each in anchors]
     except UnreadableError as error:
         return [error.finding]
-    found = [each for anchor in bundle for each in _bundle(anchor)]
+    found = [*(each for anchor in bundle for each in _bundle(anchor)), *_together(bundle)]
     path = paths.build(leaf, sent, bundle)
     found += [_refusal(fault) for fault in paths.faults(path, now, ExtendedKeyUsageOID.CLIENT_AUTH)]
     basic = paths.constraints(leaf)
@@ -222,6 +223,12 @@ def _warning(code: str, what: str, remedy: str) -> Finding:
 def _bundle(anchor: x509.Certificate) -> Iterator[Finding]:
     for problem in judge_device_ca(anchor, "tenant_ca_pem"):
         what = f"{title(anchor)} {problem.what}: with it in tenant_ca_pem the edge does not start"
+        yield Finding(Severity.ERROR, NOT_STARTED, what, problem.remedy)
+
+
+def _together(anchors: Sequence[x509.Certificate]) -> Iterator[Finding]:
+    for problem in confused({"": "tenant_ca_pem"}, {"": anchors}):
+        what = f"{problem.subject} {problem.what}; the edge does not start"
         yield Finding(Severity.ERROR, NOT_STARTED, what, problem.remedy)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mtls_ambassador.edge import log_lines
 from mtls_ambassador.edge.log_lines import HandshakeLine, RequestLine, classify, parse
-from mtls_ambassador.refusals import RefusalReason, Stage
+from mtls_ambassador.refusal import Stage
+from mtls_ambassador.refusals import RefusalReason
 from tests.certificates import ODD_CLIENT_CERTIFICATES
 
 VERIFY = (
