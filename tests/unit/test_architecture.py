@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"lab"}),
     frozenset({"ambassador"}),
-    frozenset({"admission", "edge", "device"}),
+    frozenset({"admission", "edge", "device", "factory"}),
     frozenset({"mender", "pki", "observe", "ledger"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
@@ -141,7 +141,7 @@ def test_exceptions_are_about_modules_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["admission", "cli", "config", "device", "edge", "lab", "ledger", "mender", "observe", "pki"]
+    "folder", ["admission", "cli", "config", "device", "edge", "factory", "lab", "ledger", "mender", "observe", "pki"]
 )
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):

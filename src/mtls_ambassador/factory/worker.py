@@ -1,0 +1,194 @@
+"""One process of a batch: makes keys and certificates by the checkpoint, and writes them once it is told to.
+
+In between, private keys are in this process's memory and nowhere else: the certificates go to the one process that
+keeps the index, and come back as the word to write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from mtls_ambassador.errors import Error
+from mtls_ambassador.factory import envelope, package
+from mtls_ambassador.factory.items import Item
+from mtls_ambassador.factory.orders import Order
+from mtls_ambassador.factory.package import File, Package
+from mtls_ambassador.factory.rows import Problem
+from mtls_ambassador.pki import entries, keys, profiles, request
+from mtls_ambassador.pki.entries import Entry, Kind
+from mtls_ambassador.pki.issuing import new_serial
+from mtls_ambassador.pki.keys import KeyKind, PublicKey
+from mtls_ambassador.pki.profiles import Signer, SubjectFields, Validity
+from mtls_ambassador.x509 import spki
+
+KEY, CERTIFICATE = "device-private.key", "device-cert.pem"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all devices of a batch have in common.
+
+    Attributes:
+        ca: Who signs.
+        out: The batch's folder.
+        recorded: The same as the index has it, see `entries.Entry.path`.
+        now: When.
+        days: For how long.
+        kind: Of their keys.
+        subject: What stands beside the common name.
+        archives: One archive a device, rather than a folder.
+        files: Files that every device gets.
+        recipients: Whom private keys are encrypted to; nobody: they are not.
+    """
+
+    ca: Signer
+    out: Path
+    recorded: str
+    now: datetime
+    days: int = profiles.DEVICE_DAYS
+    kind: KeyKind = KeyKind.P256
+    subject: SubjectFields = field(default_factory=SubjectFields)
+    archives: bool = False
+    files: tuple[File, ...] = ()
+    recipients: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def key_name(self) -> str:
+        """What the private key's file is called."""
+        return KEY + envelope.SUFFIX if self.recipients else KEY
+
+    def place(self, name: str) -> str:
+        """What stands in the batch's folder for a device."""
+        return package.archive_name(name) if self.archives else name
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a checkpoint's orders became: what the index needs of it.
+
+    Attributes:
+        certified: Certificates; their files are not written yet.
+        problems: Orders that could not be carried out.
+    """
+
+    certified: Sequence[tuple[Item, Entry]]
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A worker's end: an error that concerns more than one order."""
+
+    what: str
+    remedy: str
+
+
+def work(recipe: Recipe, connection: Connection) -> None:
+    """Carry orders out until the other side closes: `Sequence[Order]` in, `Made` out, serials to leave in, True out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.umask(0o022)
+    pattern = profiles.device_pattern(Validity(recipe.now, recipe.days), recipe.ca)
+    try:
+        while True:
+            made, packages = _make(recipe, pattern, connection.recv())
+            connection.send(made)
+            unwanted = connection.recv()
+            package.write(recipe.out, [each for serial, each in packages.items() if serial not in unwanted])
+            connection.send(True)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except Error as error:
+        connection.send(Failed(error.what, error.remedy))
+
+
+def _make(
+    recipe: Recipe, pattern: x509.CertificateBuilder, orders: Sequence[Order]
+) -> tuple[Made, dict[str, Package]]:
+    certified: list[tuple[Item, Entry]] = []
+    problems: list[Problem] = []
+    packages: dict[str, Package] = {}
+    for order in orders:
+        try:
+            item, entry, made = make(recipe, pattern, order)
+        except Error as error:
+            problems.append(Problem(order.where, error.what))
+        else:
+            certified.append((item, entry))
+            packages[entry.serial] = made
+    return Made(certified, problems), packages
+
+
+def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tuple[Item, Entry, Package]:
+    """Make the key and the certificate of one device.
+
+    Args:
+        recipe: What it has in common with others.
+        pattern: The same of its certificate.
+        order: The device.
+
+    Raises:
+        RequestError: its request cannot be signed.
+        ProfileError: a name does not fit into a certificate.
+    """
+    files: list[File] = []
+    public: PublicKey
+    if order.request is None:
+        key = keys.generate(recipe.kind)
+        public, name = key.public_key(), profiles.subject(order.cn or "", recipe.subject)
+        pem = keys.private_pem(key)
+        sealed = envelope.seal(pem, recipe.recipients) if recipe.recipients else pem
+        files.append(File(recipe.key_name, sealed, 0o600))
+    else:
+        asked = request.load_request(order.request)
+        public = asked.public_key
+        if order.cn is None:
+            name = request.require_subject(asked, order.request.name)
+        else:
+            name = profiles.subject(order.cn, recipe.subject)
+    certificate = profiles.device_like(
+        pattern, public, name, order.san, serial=new_serial(), signer=recipe.ca
+    )
+    files += [File(CERTIFICATE, recipe.ca.presented_pem(certificate)), *recipe.files]
+    if recipe.archives:
+        made = package.archive(order.name, files, int(recipe.now.timestamp()))
+    else:
+        made = Package(order.name, tuple(files))
+    item, entry = _entry(recipe, order, certificate, name, spki(public))
+    return item, entry, made
+
+
+def _entry(
+    recipe: Recipe, order: Order, certificate: x509.Certificate, name: x509.Name, key: bytes
+) -> tuple[Item, Entry]:
+    # The same as `entries.entry`, out of what is at hand: reading it out of the certificate would cost as much as a key.
+    der = certificate.public_bytes(Encoding.DER)
+    begin, end = profiles.period(Validity(recipe.now, recipe.days))
+    place = recipe.place(order.name)
+    entry = Entry(
+        serial=entries.serial_text(certificate.serial_number),
+        kind=Kind.DEVICE,
+        subject=name.rfc4514_string(),
+        public_key=hashlib.sha256(key).hexdigest(),
+        fingerprint=hashlib.sha256(der).hexdigest(),
+        not_before=begin,
+        not_after=end,
+        path=f"{recipe.recorded}/{place}" if recipe.archives else f"{recipe.recorded}/{place}/{CERTIFICATE}",
+        der=der,
+    )
+    cn = str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    item = Item(
+        order.line, order.where, order.name, cn, order.identity, key, entry.serial, entry.fingerprint, entry.public_key
+    )
+    return item, entry
