@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench.material import NAME
+from mtls_ambassador.tokens.base64url import encode
 
 CONNECTIONS = 4
 BODY = b'{"status":"ok"}'
-_TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 600 + "." + "y" * 342  # as long as Mender's
+_CLAIMS = encode(b'{"exp":4102444800,"":"' + b"x" * 426 + b'"}')
+TOKEN = f"eyJhbGciOiJSUzI1NiJ9.{_CLAIMS}.{'y' * 342}"  # as long as Mender's
 _POLL = "/api/devices/v1/deployments/device/deployments/next"
 DOWNLOAD = "/api/devices/v1/deployments/device/download"
 
@@ -33,6 +35,8 @@ class Target:
 
     port: int
     context: ssl.SSLContext
+    new_token: Callable[[], str] = lambda: TOKEN
+    """Gives a token; each of an edge that binds tokens is another one, which nobody has verified yet."""
 
     def connect(self) -> ssl.SSLSocket:
         """A new connection, with a full handshake."""
@@ -41,19 +45,18 @@ class Target:
         return self.context.wrap_socket(plain, server_hostname=NAME)
 
 
-def request(path: str) -> bytes:
-    """A request as a device polls, with a token of the usual length."""
+def request(path: str, token: str = TOKEN) -> bytes:
+    """A request as a device polls."""
     lines = (
         f"GET {path} HTTP/1.1",
         f"Host: {NAME}",
         "User-Agent: Go-http-client/1.1",
-        f"Authorization: Bearer {_TOKEN}",
+        f"Authorization: Bearer {token}",
         "Accept-Encoding: gzip",
     )
     return "\r\n".join((*lines, "", "")).encode()
 
 
-_REQUEST = request(_POLL)
 _CIPHER = re.compile("^(ECDHE-.*-AES128-GCM-SHA256|TLS_AES_256_GCM_SHA384)$")
 
 
@@ -62,24 +65,25 @@ def new_connections(target: Target, count: int) -> None:
 
     def once() -> None:
         with target.connect() as connection:
-            _ask(connection)
+            _ask(connection, request(_POLL, target.new_token()))
 
     _shared(count, lambda share: _repeat(once, share))
 
 
-def keep_alive(connections: Sequence[ssl.SSLSocket], count: int) -> None:
+def keep_alive(connections: Sequence[ssl.SSLSocket], token: str, count: int) -> None:
     """`count` requests over connections that are open."""
+    data = request(_POLL, token)
 
     def ask(connection: ssl.SSLSocket) -> None:
-        _repeat(lambda: _ask(connection), count // len(connections))
+        _repeat(lambda: _ask(connection, data), count // len(connections))
 
     with ThreadPoolExecutor(len(connections)) as pool:
         list(pool.map(ask, connections))
 
 
-def download(connection: ssl.SSLSocket, size: int) -> None:
+def download(connection: ssl.SSLSocket, token: str, size: int) -> None:
     """One large file over an open connection."""
-    connection.sendall(request(DOWNLOAD))
+    connection.sendall(request(DOWNLOAD, token))
     buffer = memoryview(bytearray(1 << 18))
     head = b""
     while b"\r\n\r\n" not in head:
@@ -98,6 +102,7 @@ def download(connection: ssl.SSLSocket, size: int) -> None:
 @contextlib.contextmanager
 def idle(target: Target, count: int) -> Iterator[list[ssl.SSLSocket]]:
     """`count` connections that have asked once and stay open."""
+    data = request(_POLL, target.new_token())
     connections: list[ssl.SSLSocket] = []
     lock = threading.Lock()
 
@@ -105,7 +110,7 @@ def idle(target: Target, count: int) -> Iterator[list[ssl.SSLSocket]]:
         connection = target.connect()
         with lock:
             connections.append(connection)
-        _ask(connection)
+        _ask(connection, data)
 
     try:
         _shared(count, lambda share: _repeat(once, share))
@@ -140,20 +145,21 @@ def require_same_work(target: Target) -> None:
     Raises:
         LoadError: it resumes a TLS session that it is offered, or chose another cipher.
     """
+    data = request(_POLL, target.new_token())
     with target.connect() as first:
-        _ask(first)
+        _ask(first, data)
         session, cipher = first.session, first.cipher()
     if cipher is None or not _CIPHER.search(cipher[0]):
         raise LoadError(f"the cipher is {cipher}")
     plain = socket.create_connection(("127.0.0.1", target.port), timeout=30)
     with target.context.wrap_socket(plain, server_hostname=NAME, session=session) as second:
-        _ask(second)
+        _ask(second, data)
         if second.session_reused:
             raise LoadError("the session was resumed")
 
 
-def _ask(connection: ssl.SSLSocket) -> None:
-    connection.sendall(_REQUEST)
+def _ask(connection: ssl.SSLSocket, data: bytes) -> None:
+    connection.sendall(data)
     answer = _some(connection)
     if not answer.startswith(b"HTTP/1.1 200 "):
         raise LoadError(answer.decode(errors="replace"))

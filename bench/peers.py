@@ -22,10 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.load import BODY, DOWNLOAD
+from bench.load import BODY, DOWNLOAD, TOKEN, Target
 from bench.material import Material
 from bench.measure import PROCESSORS, Processes
 from mtls_ambassador.edge.binary import find_envoy
+from mtls_ambassador.tokens.bound import bind
+from mtls_ambassador.tokens.keys import TokenKey, TokenKeys, new_key_pem
+from tests.certificates import Holder
 
 USER, PASSWORD = "mtls@mender.io", "bench-password"
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -42,11 +45,20 @@ class Peer:
         name: Its column in the table.
         port: Where devices connect.
         pid: Its first process.
+        token_key: Signs the tokens that it takes; None: it takes any.
     """
 
     name: str
     port: int
     pid: int
+    token_key: TokenKey | None = None
+
+    def target(self, context: ssl.SSLContext, device: Holder) -> Target:
+        """What load is pointed at, with tokens that are good for this device."""
+        key = self.token_key
+        if key is None:
+            return Target(self.port, context)
+        return Target(self.port, context, lambda: bind(TOKEN.encode(), device.fingerprint, key).decode())
 
     @property
     def processes(self) -> Processes:
@@ -181,6 +193,21 @@ def bare_envoy(directory: Path, material: Material, upstream_port: int) -> Itera
 @contextlib.contextmanager
 def edge(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
     """The product, as it is."""
+    with _edge(directory, material, upstream_port) as (port, pid):
+        yield Peer("edge", port, pid)
+
+
+@contextlib.contextmanager
+def edge_with_bound_tokens(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
+    """The product with `bind_tokens`."""
+    pem = new_key_pem().decode()
+    with _edge(directory, material, upstream_port, bind_tokens=True, token_key=pem) as (port, pid):
+        yield Peer("edge, bound tokens", port, pid, TokenKeys.parse(pem).signing)
+
+
+@contextlib.contextmanager
+def _edge(directory: Path, material: Material, upstream_port: int, **options: object) -> Iterator[tuple[int, int]]:
+    """The edge's port and process."""
     directory.mkdir()
     port = _free_port()
     settings = {
@@ -194,11 +221,13 @@ def edge(directory: Path, material: Material, upstream_port: int) -> Iterator[Pe
         "server_key": material.server_key,
         "tenant_ca_pem": material.ca,
         "state_dir": directory / "state",
+        "auth_rate_per_certificate": "off",  # one certificate stands for many devices here
+        **options,
     }
     environment = {f"MTLS_{key.upper()}": str(value) for key, value in settings.items()}
     with _running([sys.executable, "-m", "mtls_ambassador"], directory, environment) as process:
         _await(process, directory, lambda: "the edge serves devices" in _output(directory))
-        yield Peer("edge", port, process.pid)
+        yield port, process.pid
 
 
 @contextlib.contextmanager
@@ -212,7 +241,13 @@ def lab(directory: Path) -> Iterator[int]:
         yield port
 
 
-ALL: Mapping[str, Start] = {"nginx": nginx, "haproxy": haproxy, "bare Envoy": bare_envoy, "edge": edge}
+ALL: Mapping[str, Start] = {
+    "nginx": nginx,
+    "haproxy": haproxy,
+    "bare Envoy": bare_envoy,
+    "edge": edge,
+    "edge, bound tokens": edge_with_bound_tokens,
+}
 
 
 @contextlib.contextmanager

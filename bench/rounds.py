@@ -123,33 +123,35 @@ def _one_kind(
     tell: Tell,
 ) -> None:
     material = Material(kind, directory)
-    contexts = {name: material.context(material.device("dev-1"), version) for name, version in _VERSIONS.items()}
+    device = material.device("dev-1")
+    contexts = {name: material.context(device, version) for name, version in _VERSIONS.items()}
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(ALL[name](directory / name, material, upstream_port)) for name in only]
         for peer, context in itertools.product(peers, contexts.values()):
             try:
-                load.require_same_work(Target(peer.port, context))
+                load.require_same_work(peer.target(context, device))
             except LoadError as error:
                 raise LoadError(f"{peer.name}: {error}") from error
         for number in range(amounts.rounds):
             for peer in _rotated(peers, number):
                 tell(f"{_KINDS[kind]}, round {number + 1} of {amounts.rounds}: {peer.name}")
                 for version, context in contexts.items():
-                    target = Target(peer.port, context)
+                    target = peer.target(context, device)
                     with _measured(results, f"new connection, {version}, {_KINDS[kind]}", peer, amounts.connections):
                         load.new_connections(target, amounts.connections)
                 if kind == "p256":
-                    _established(results, peer, Target(peer.port, contexts["TLS 1.3"]), amounts)
+                    _established(results, peer, peer.target(contexts["TLS 1.3"], device), amounts)
 
 
 def _established(results: Results, peer: Peer, target: Target, amounts: Amounts) -> None:
     with load.idle(target, load.CONNECTIONS) as connections:
-        load.keep_alive(connections, 40)
+        token = target.new_token()
+        load.keep_alive(connections, token, 40)
         with _measured(results, "keep-alive request", peer, amounts.requests):
-            load.keep_alive(connections, amounts.requests)
+            load.keep_alive(connections, token, amounts.requests)
         with _measured(results, f"download of {amounts.download // MEGABYTE} MB", peer, amounts.downloads):
             for _ in range(amounts.downloads):
-                load.download(connections[0], amounts.download)
+                load.download(connections[0], token, amounts.download)
 
 
 def _memory(
@@ -157,12 +159,13 @@ def _memory(
 ) -> None:
     """Each peer freshly started, since memory that was once used is not given back."""
     material = Material("p256", directory / "memory")
-    context = material.context(material.device("dev-1"), _VERSIONS["TLS 1.3"])
+    device = material.device("dev-1")
+    context = material.context(device, _VERSIONS["TLS 1.3"])
     for number in range(amounts.idle_rounds):
         for name in _rotated(only, number):
             tell(f"memory, round {number + 1} of {amounts.idle_rounds}: {name}")
             with ALL[name](directory / f"memory-{name}-{number}", material, upstream_port) as peer:
-                target = Target(peer.port, context)
+                target = peer.target(context, device)
                 time.sleep(3)  # what a start still does afterwards
                 rest = peer.processes.memory()
                 _add_memory(results, "at rest", name, rest)

@@ -464,18 +464,19 @@ class SeedPki:
     device_certificate: Path
 
 
-def seed_pki(directory: Path, domain: str = "my-server.com") -> SeedPki:
+def seed_pki(directory: Path, domain: str = "my-server.com", ca_name: str = "My CA") -> SeedPki:
     """Run the commands of Mender's document "Mutual TLS authentication", character for character, in `directory`.
 
     Args:
         directory: Where everything is written; made if it is missing.
         domain: The edge proxy's name, `MTLS_DOMAIN` in the document.
+        ca_name: The CA's `commonName`.
 
     Raises:
         subprocess.CalledProcessError: a command failed; its note holds what it said.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    commands = _SEED_COMMANDS.replace("my-server.com", domain)
+    commands = _SEED_COMMANDS.replace("my-server.com", domain).replace("=My CA", f"={ca_name}")
     try:
         subprocess.run(
             ["bash", "-euo", "pipefail"], input=commands, cwd=directory, check=True, text=True, capture_output=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ _PACKAGES = {
     "mender-cli": "mender-cli",
     "mender-connect": "mender-connect",
     "openssl": "openssl",
+    "postgres": "postgresql",
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "curl": "curl",
@@ -29,6 +31,10 @@ _PACKAGES = {
     "update-ca-certificates": "ca-certificates",
     "systemd-analyze": "systemd",
 }
+# Debian keeps PostgreSQL's programs out of the PATH.
+_PLACES = os.pathsep.join(
+    [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -40,7 +46,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("slow: pytest -m slow")
     for marker in item.iter_markers("needs"):
         for program in marker.args:
-            if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            if shutil.which(program, path=_PLACES) is None:
                 message = f"{program} is not installed: apt-get install {_PACKAGES[program]}"
                 if os.environ.get("CI"):
                     pytest.fail(message, pytrace=False)

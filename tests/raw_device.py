@@ -84,12 +84,12 @@ class RawDevice:
         self._world = w
         self.holder = holder or w.ca.device(f"device-{number}")
         self.identity = dict(identity or {"mac": f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"})
-        self._key = auth_key or self.holder.key
+        self.auth_key = auth_key or self.holder.key
         self._context = w.client_context(self.holder)
 
     def body(self, **more: Any) -> bytes:
         """The bytes of its auth request as the Go client writes them, with `more` fields if there are any."""
-        body = auth_request(self._key, self.identity).body
+        body = auth_request(self.auth_key, self.identity).body
         return json.dumps(json.loads(body) | more).encode() + b"\n" if more else body
 
     async def authenticate(
@@ -110,7 +110,7 @@ class RawDevice:
             chunked: Send it in two chunks, without a Content-Length.
             headers: Lines added to the head, each with CRLF.
         """
-        request = auth_request(self._key, self.identity, body=body, signature=signature)
+        request = auth_request(self.auth_key, self.identity, body=body, signature=signature)
         lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
         content = request.body
         if chunked:
@@ -121,10 +121,10 @@ class RawDevice:
             lines += f"Content-Length: {len(content)}\r\n"
         return await self._send("POST", AUTH_REQUESTS, lines + headers, content, at or self._world)
 
-    async def call(self, token: str) -> int:
+    async def call(self, token: str, *, at: World | None = None) -> int:
         """Replace its inventory by nothing, and return the status: 200 if the token is good, else 401."""
         lines = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
-        return (await self._send("PUT", _ATTRIBUTES, lines, b"[]", self._world)).status
+        return (await self._send("PUT", _ATTRIBUTES, lines, b"[]", at or self._world)).status
 
     async def _send(self, method: str, path: str, lines: str, content: bytes, w: World) -> Reply:
         request_id = str(uuid.uuid4())
@@ -137,10 +137,9 @@ class RawDevice:
 
 def let_time_pass(w: World, seconds: float) -> None:
     """Set the clocks forward by which the edge leaves Mender in peace after a failure."""
-    management = w.edge._management
-    assert management is not None
-    for timed in (management, management.session):
-        setattr(timed, "_clock", lambda: time.monotonic() + seconds)  # noqa: B010 - only some sessions have one
+    for management in w.edge._managements.values():
+        for timed in (management, management.session):
+            setattr(timed, "_clock", lambda: time.monotonic() + seconds)  # noqa: B010 - only some sessions have one
 
 
 @contextlib.asynccontextmanager

@@ -6,15 +6,21 @@ A page is prose with a part between `<!-- generated -->` and `<!-- end of genera
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
+import yaml
 
 from mtls_ambassador.cli.main import command
+from mtls_ambassador.config.anchors import TrustAnchor
+from mtls_ambassador.config.binding import COMPARISONS, FIELDS
+from mtls_ambassador.config.binding_form import BINDING_KEYS, RULE_KEYS, parse_binding
+from mtls_ambassador.config.pattern import LONGEST_VALUE
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.sources import ENVIRONMENT_PREFIX
 from mtls_ambassador.refusals import RefusalReason, Stage
+from tests import takeover
 from tests.odd_certificates import ACCEPTED, NOT_SHOWN, ODD_CERTIFICATES, Odd
 
 DIRECTORY = Path(__file__).parents[1] / "docs" / "reference"
@@ -59,6 +65,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "command-line.md": command_line,
     "refusal-reasons.md": refusal_reasons,
     "certificates.md": odd_certificates,
+    "takeover.md": takeover.table,
 }
 
 _STAGES: Mapping[Stage, tuple[str, str]] = {
@@ -97,7 +104,59 @@ def _setting(key: str) -> str:
     names = " | ".join(rows)
     values = " | ".join(value.replace("|", "\\|") for value in rows.values())
     dashes = " | ".join("---" for _ in rows)
-    return f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    text = f"### `{key}`\n\n{field.description}\n\n| {names} |\n| {dashes} |\n| {values} |"
+    return f"{text}\n\n{_SHAPES[key]()}" if key in _SHAPES else text
+
+
+def _binding() -> str:
+    """The shape of `binding`: an example that is read here, and what may stand in it."""
+    parse_binding(yaml.safe_load(_BINDING_EXAMPLE)["binding"])
+    return "\n\n".join(
+        [
+            "[Identity binding](../guide/identity-binding.md) says how to choose rules.",
+            f"```yaml\n{_BINDING_EXAMPLE}```",
+            _table("binding", BINDING_KEYS.items()),
+            _table("rule", RULE_KEYS.items()),
+            _table("certificate", FIELDS.items()),
+            _table("compare", COMPARISONS.items()),
+            _ABOUT_PATTERNS,
+        ]
+    )
+
+
+_ABOUT_PATTERNS = (
+    "A `pattern` is a regular expression of Python without lookaround, backreferences and flags; `\\d` and the like "
+    f"mean ASCII. A value longer than {LONGEST_VALUE} characters matches none. One that could take long on some value "
+    "is refused at the start."
+)
+
+_BINDING_EXAMPLE = """\
+binding:
+  mode: warn
+  rules:                                # all must hold
+    - certificate: subject.CN
+      identity: mac
+      compare: mac
+    - any:
+        - certificate: san.dns
+          template: "{serial}.devices.example.com"
+        - certificate: subject.serialNumber
+          pattern: 'dev-(?P<serial>\\d{8})'
+"""
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"| `{name}` | {text} |" for name, text in rows]
+    return "\n".join([f"| {title} | |", "| --- | --- |", *lines])
+
+
+def _anchor_keys() -> str:
+    fields = TrustAnchor.model_fields.items()
+    rows = (f"| `{key}` | {'yes' if item.is_required() else 'no'} | {item.description} |" for key, item in fields)
+    return "\n".join(["| key of an anchor | required | |", "| --- | --- | --- |", *rows])
+
+
+_SHAPES: Mapping[str, Callable[[], str]] = {"binding": _binding, "trust_anchors": _anchor_keys}
 
 
 def _default(value: object) -> str:
@@ -107,7 +166,7 @@ def _default(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"`{value:g}s`"
+            return f"`{value / 86400:g}d`" if value and value % 86400 == 0 else f"`{value:g}s`"
         case tuple():
             return f"`{','.join(map(str, value))}`"
         case _:

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from mtls_ambassador.ambassador import Ambassador
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.sources import load
 from mtls_ambassador.lab.device import SimulatedDevice
 from mtls_ambassador.lab.server import LabDevice, LabServer, LabSettings
+from mtls_ambassador.ledger.records import EventKind
+from mtls_ambassador.ledger.schema import history
 from mtls_ambassador.observe.logging import configure
 from tests.certificates import CertificateAuthority, Holder
 from tests.relay import Relay
@@ -51,6 +55,14 @@ class World:
     def log_lines(self, word: str) -> list[str]:
         """Lines of the edge's log that hold `word`."""
         return [line for line in self.log_text().splitlines() if word in line]
+
+    async def history(self, *kinds: EventKind) -> list[str]:
+        """The reasons, or else the kinds, of the ledger's entries of these kinds, in their order."""
+        assert self.edge.ledger is not None
+        await self.edge.ledger.flush()
+        wanted = select(history.c.reason, history.c.kind).where(history.c.kind.in_(kinds)).order_by(history.c.id)
+        rows = await self.edge.ledger.query(lambda connection: list(connection.execute(wanted)))
+        return [row.reason or row.kind for row in rows]
 
     def device(
         self, holder: Holder | None = None, identity: Mapping[str, Any] | None = None, **options: Any
@@ -148,7 +160,9 @@ def edge_settings(directory: Path, backend: str, files: Mapping[str, object], **
         "shutdown_grace": "3s",
         **files,
     }
-    if "mender_token" not in options:
+    if "trust_anchors" in options:  # they bring their own
+        given.pop("tenant_ca_pem", None)
+    elif "mender_token" not in options:
         given |= {"mender_user": USER, "mender_pass": PASSWORD}
     return load(None, {}, {**given, **options}, default_file=directory / "none.yaml").settings
 

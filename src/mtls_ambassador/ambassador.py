@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
 from mtls_ambassador import __version__
-from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.admit import Admission, Shared
+from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import keys_of
+from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.journal import Journal, Keep
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.policy import identity_binding
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app
+from mtls_ambassador.admission.standing import Rotation, Terms
+from mtls_ambassador.config.anchors import Anchor
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
@@ -29,20 +38,23 @@ from mtls_ambassador.edge.plan import EdgePlan, plan_edge
 from mtls_ambassador.edge.state import remember_server_certificate, state_directory
 from mtls_ambassador.edge.supervisor import State, Supervisor
 from mtls_ambassador.edge.work import work_directory, write_configuration
+from mtls_ambassador.ledger.audit import AuditLog
+from mtls_ambassador.ledger.database import Database
+from mtls_ambassador.ledger.ledger import Ledger
+from mtls_ambassador.managements import by_management, managements, probe
 from mtls_ambassador.mender.egress import Egress
-from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
-from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
+from mtls_ambassador.mender.session import SessionStatus
 from mtls_ambassador.observe.health import Health, create_admin_app, create_health_app
 from mtls_ambassador.serving import HttpServer, any_address, has_ipv6, tcp_listener, unix_listener
 from mtls_ambassador.stopping import StopSignals
+from mtls_ambassador.tokens.keyring import token_keys
 from mtls_ambassador.x509 import fingerprint
 
 _log = structlog.get_logger()
 
 _KNOWN_DEVICES = 100_000
 _KNOWN_FOR = 3600.0
-_PROBE_EVERY = 60.0
 _SUMMARY_EVERY = 10.0
 
 
@@ -58,6 +70,7 @@ class Ambassador:
         health_port: Where probes ask.
         admin_port: Where operators ask.
         outcomes: What became of auth requests so far.
+        ledger: What it has seen and decided; None until it is started.
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
@@ -65,9 +78,11 @@ class Ambassador:
         self._environment = environment
         self._stack = contextlib.AsyncExitStack()
         self._supervisor: Supervisor | None = None
-        self._management: Management | None = None
+        self._audit: AuditLog | None = None
+        self._managements: dict[str, Management] = {}
         self._stopping = False
         self.outcomes = Outcomes()
+        self.ledger: Ledger | None = None
         self.port = 0
         self.health_port = 0
         self.admin_port = 0
@@ -106,6 +121,7 @@ class Ambassador:
         workers = processors()
         room = capacity(raise_file_limit(), workers)
         state = state_directory(settings.state_dir, self._environment)
+        keys = token_keys(settings, state)
 
         def plan_again(found: Material) -> EdgePlan:
             return plan_edge(
@@ -116,22 +132,43 @@ class Ambassador:
                 machine_has_ipv6=ipv6,
                 former_server_certificates=remember_server_certificate(state, fingerprint(found.server_chain[0])),
                 capacity=room,
+                token_jwks=keys.jwks if keys else None,
             )
 
         plan = plan_again(material)
         write_configuration(plan)
         egress = await stack.enter_async_context(Egress(paths.egress, connections=room.auth_requests))
-        management = Management(egress, _session(settings, egress))
-        self._management = management
-        memory = AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic)
+        self._managements = managements(settings, egress)
+        ledger = self.ledger = await stack.enter_async_context(_ledger(settings, state))
+        keepers: list[Keep] = [ledger.record]
+        if settings.audit_log is not None:
+            self._audit = stack.enter_context(AuditLog(settings.audit_log.path))
+            keepers.append(self._audit.keep)
+        journal = Journal(keepers, lambda: dt.datetime.now(dt.UTC))
+        shared = Shared(
+            AdmittedLately(_KNOWN_DEVICES, _KNOWN_FOR, time.monotonic),
+            Flights(),
+            Contests(time.monotonic),
+            ledger,
+            journal,
+        )
+        admissions = {
+            anchor.name: Admission(self._managements[anchor.name], _terms(anchor, settings), shared)
+            for anchor in settings.anchors
+        }
+        anchors = Anchors(settings.anchors, material.anchors)
         policy = Policy(
             require_same_key=settings.require_same_key,
             server_keys=keys_of(material.server_chain[:1]),
             ca_keys=keys_of((*material.device_cas, *material.server_chain[1:])),
+            bindings={anchor.name: identity_binding(anchor.binding) for anchor in settings.anchors},
+            anchors=anchors,
+            rates=AuthRates(settings.auth_rate_per_certificate, settings.auth_rate_per_address),
+            token_key=keys.signing if keys else None,
         )
         narrator = Narrator()
         stack.callback(narrator.summarise)
-        app = create_app(Admission(management, memory, Flights()), egress, policy, self.outcomes, narrator)
+        app = create_app(admissions, egress, policy, self.outcomes, narrator, journal)
         await stack.enter_async_context(HttpServer(app, unix_listener(paths.admission)))
 
         def before_restart() -> None:
@@ -143,11 +180,13 @@ class Ambassador:
                 )
                 return
             write_configuration(plan_again(again))
+            anchors.trust(again.anchors)
 
         supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
         self._supervisor = await stack.enter_async_context(supervisor)
-        probing = asyncio.create_task(_probe(management), name="management-probe")
-        stack.push_async_callback(_cancelled, probing)
+        for management, names in by_management(self._managements).items():
+            probing = asyncio.create_task(probe(management, names), name="management-probe")
+            stack.push_async_callback(_cancelled, probing)
         summarising = asyncio.create_task(_summarise(narrator), name="summary-of-auth-requests")
         stack.push_async_callback(_cancelled, summarising)
         _log.info(
@@ -188,12 +227,15 @@ class Ambassador:
     def health(self) -> Health:
         """How the edge is now."""
         state = self._supervisor.state if self._supervisor else State.STARTING
-        status = self._management.status if self._management else None
+        seen = {name: management.status for name, management in self._managements.items()}
+        worst = next((status for status in seen.values() if status.label != "ok"), next(iter(seen.values()), None))
         return Health(
             ready=state is State.READY and not self._stopping,
             detail={
                 "envoy": state.value,
-                "management": {"state": status.label, "text": status.text} if status else {"state": "untried"},
+                "management": _told(worst) if worst else {"state": "untried"},
+                "trust_anchors": {name: {"management": _told(status)} for name, status in seen.items()},
+                "ledger": _told_ledger(self.ledger) if self.ledger else {"state": "closed"},
             },
         )
 
@@ -205,8 +247,10 @@ class Ambassador:
             "ready": health.ready,
             **health.detail,
             "envoy_restarts": self._supervisor.restarts if self._supervisor else 0,
-            "management_calls": self._management.calls if self._management else 0,
+            "management_calls": sum(management.calls for management in by_management(self._managements)),
             "auth_requests": dict(self.outcomes.counts),
+            "ledger_events": dataclasses.asdict(self.ledger.counters) if self.ledger else {},
+            "audit_lines_lost": self._audit.lost if self._audit else 0,
         }
 
     def _warn(self, material: Material) -> None:
@@ -247,27 +291,26 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> None:
     _log.info("stopped")
 
 
-def _session(settings: Settings, egress: Egress) -> Session:
-    if settings.mender_token is not None:
-        return PersonalAccessToken(settings.mender_token.get_secret_value())
-    password = settings.mender_pass.get_secret_value() if settings.mender_pass else ""
-    return Login(egress, settings.mender_user or "", password)
+def _ledger(settings: Settings, state: Path) -> Ledger:
+    url = settings.ledger_url.get_secret_value() if settings.ledger_url else None
+    return Ledger(
+        Database.at(url, state),
+        settings.ledger_retention,
+        one_identity_per_key=all(anchor.identities_per_certificate == 1 for anchor in settings.anchors),
+    )
 
 
-async def _probe(management: Management) -> None:
-    """Find out early, and keep knowing, whether devices could be admitted; keeps the session fresh on the way."""
-    while True:
-        try:
-            if management.status.label == "ok":
-                await management.session.token()
-            else:
-                await management.probe()
-                _log.info("Mender's management API answers", session=management.status.text)
-        except ManagementUnavailable as error:
-            _log.error(f"new devices cannot be admitted now: {error.what}", remedy=error.remedy or None)
-        except Exception as error:
-            _log.error("the probe of Mender's management API failed", exc_info=error)
-        await asyncio.sleep(_PROBE_EVERY)
+def _terms(anchor: Anchor, settings: Settings) -> Terms:
+    return Terms(Rotation(anchor.rotation), anchor.identities_per_certificate == 1, settings.adopt_until)
+
+
+def _told_ledger(ledger: Ledger) -> dict[str, Any]:
+    status = ledger.status
+    return {"state": status.condition.value, "text": status.text, "waiting": status.waiting}
+
+
+def _told(status: SessionStatus) -> dict[str, str]:
+    return {"state": status.label, "text": status.text}
 
 
 async def _summarise(narrator: Narrator) -> None:

@@ -158,6 +158,25 @@ class RefusalReason(Enum):
         "A real one has about 1 kB: find out what the client is.",
     )
 
+    TOKEN_REFUSED = Refusal(
+        "token_refused",
+        Stage.REQUEST,
+        401,
+        "the device token is not valid",
+        "bind_tokens is on, and the request bears no token that this edge has handed out and that has not expired",
+        "Nothing: the device authenticates anew by itself. If it is at each request, edges behind one name have "
+        "different keys: give them one token_key.",
+    )
+    TOKEN_OF_ANOTHER_CERTIFICATE = Refusal(
+        "token_of_another_certificate",
+        Stage.REQUEST,
+        401,
+        "the device token is not valid",
+        "the device token was handed out to another certificate",
+        "Nothing, if the device has just got a new certificate: it authenticates anew by itself. "
+        "Else a token was copied from one device to another.",
+    )
+
     # The admission service, before Mender hears of it
     MALFORMED = Refusal(
         "malformed_request",
@@ -224,6 +243,42 @@ class RefusalReason(Enum):
         "the client's certificate expired while its connection was open",
         "Issue the device a new certificate.",
     )
+    CERTIFICATE_HAS_ANOTHER_IDENTITY = Refusal(
+        "certificate_has_another_identity",
+        Stage.AUTH_REQUEST,
+        401,
+        "this certificate belongs to another identity",
+        "the client's certificate, or one with its key, was admitted with another identity",
+        "A certificate is for one device. If the device's identity has changed (a new network card), let the ledger "
+        "forget the certificate: `mtls-ambassador devices forget SERIAL`. If devices are meant to share it, see "
+        "identities_per_certificate. Else a device claims to be another.",
+    )
+    IDENTITY_MISMATCH = Refusal(
+        "identity_mismatch",
+        Stage.AUTH_REQUEST,
+        401,
+        "the certificate does not belong to this identity",
+        "the client's certificate does not match the identity in the auth request",
+        "See `detail` for what the rule expected. If the device is right, mend the rules in binding, or issue it a "
+        "certificate that fits. Else it claims to be another device.",
+    )
+    ANCHOR_UNKNOWN = Refusal(
+        "anchor_unknown",
+        Stage.AUTH_REQUEST,
+        403,
+        "this certificate cannot be used",
+        "the client's certificate verifies, but not which trust anchor it belongs to",
+        "Put the intermediate CA that signed the certificate into the `ca` file of its trust anchor.",
+    )
+    RATE_LIMITED = Refusal(
+        "rate_limited",
+        Stage.AUTH_REQUEST,
+        429,
+        "too many auth requests, try again later",
+        "this certificate or address sends more auth requests than auth_rate_per_certificate or auth_rate_per_address "
+        "allows",
+        "Find out what the client is. Raise the limit if devices share the certificate or address.",
+    )
     BUSY = Refusal(
         "busy",
         Stage.AUTH_REQUEST,
@@ -250,6 +305,15 @@ class RefusalReason(Enum):
         "Mender knows this identity with another key; the new one is left pending",
         "If the device was re-flashed or its key replaced, accept the pending key in Mender. "
         "Else somebody claims another device's identity.",
+    )
+    IDENTITY_CONTESTED = Refusal(
+        "identity_contested",
+        Stage.ADMISSION,
+        401,
+        "several devices claim this identity",
+        "several keys claim this identity by turns; who has it keeps it",
+        "`mtls-ambassador devices explain IDENTITY` names the certificates. Find out which device has which, and "
+        "revoke the one that should not be there. After ten quiet minutes new keys are judged as usual.",
     )
     KEY_SUPERSEDED = Refusal(
         "key_superseded",
@@ -299,6 +363,14 @@ class RefusalReason(Enum):
         "Mender does not accept the device yet, and its management API cannot be asked",
         "See `detail`: credentials, network, or Mender's state. The device tries again by itself.",
     )
+    LEDGER_UNAVAILABLE = Refusal(
+        "ledger_unavailable",
+        Stage.ADMISSION,
+        503,
+        "admission is not possible now, try again later",
+        "Mender does not accept the device yet, and the ledger cannot say whose the identity is",
+        "See the ledger's own lines in the log: disk, database or network. The device tries again by itself.",
+    )
     UPSTREAM_UNAVAILABLE = Refusal(
         "upstream_unavailable",
         Stage.ADMISSION,
@@ -306,6 +378,15 @@ class RefusalReason(Enum):
         "the Mender Server cannot be reached, try again later",
         "the Mender Server cannot be reached",
         "Check mender_backend, mender_ca and the network. The device tries again by itself.",
+    )
+
+    TOKEN_NOT_BINDABLE = Refusal(
+        "token_not_bindable",
+        Stage.ADMISSION,
+        502,
+        "the Mender Server's answer cannot be used",
+        "bind_tokens is on, and what Mender gave as the device's token cannot be bound to a certificate",
+        "See `detail`. Something between edge and Mender changes answers, or bind_tokens must be turned off.",
     )
 
     @property

@@ -8,6 +8,9 @@ AUTH_PATH = "/api/devices/v1/authentication/auth_requests"
 CERTIFICATE_HEADER = "x-edge-client-cert"
 """The client certificate, URL-encoded PEM; exists only between Envoy and the admission service."""
 
+CHAIN_HEADER = "x-edge-client-chain"
+"""All certificates that the client presented, in the same form; only where there are several trust anchors."""
+
 ADDRESS_HEADER = "x-edge-client-address"
 """The client's address and port; likewise."""
 

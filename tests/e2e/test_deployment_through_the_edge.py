@@ -14,8 +14,10 @@ import pytest
 
 from mtls_ambassador.lab.mender_client import MenderClient
 from mtls_ambassador.lab.server import Fault
+from tests.attempts import parse_requests
 from tests.e2e.mender_operator import Operator, installed
 from tests.e2e.mender_peer import seed_client
+from tests.forged_tokens import claims_of
 from tests.world import World, eventually, world
 
 pytestmark = pytest.mark.needs("mender", "mender-artifact", "mender-cli", "unshare")
@@ -52,7 +54,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def _stage(size: int) -> AsyncIterator[Stage]:
+async def _stage(size: int, *, bind_tokens: bool = False) -> AsyncIterator[Stage]:
     # Not pytest's directory, which is kept for some runs: that is too much for what is that large.
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -61,7 +63,7 @@ async def _stage(size: int) -> AsyncIterator[Stage]:
             block = os.urandom(size // 32)
             for _ in range(32):
                 file.write(block)
-        async with world(directory / "world") as w:
+        async with world(directory / "world", bind_tokens=bind_tokens) as w:
             operator = Operator(directory, w.lab.url)
             await operator.log_in()
             artifact = await operator.write_artifact("release-2", payload)
@@ -104,6 +106,27 @@ async def test_device_re_authenticates_before_it_commits() -> None:
         # The link led back to the edge, by the name that the device knows it by, and through its TLS.
         assert f"https://my-server.com:{stage.world.edge.port}/api/devices/" in stage.client.log_text()
         await eventually(lambda: stage.world.lab.devices()[0].inventory["artifact_name"] == "release-2", 30)
+
+
+async def test_deployment_with_bound_tokens() -> None:
+    async with _stage(32 * 1024, bind_tokens=True) as stage:
+        stage.deploy()
+        await eventually(lambda: stage.world.lab.deployments()[0].status == "finished", 60)
+        assert stage.status() == "success", stage.client.log_text()
+        assert stage.installed().read_bytes() == stage.payload.read_bytes()
+        await eventually(lambda: stage.world.lab.devices()[0].inventory["artifact_name"] == "release-2", 30)
+        assert stage.answers(_DOWNLOADS) == [200]
+        # The device only had tokens of the edge, Mender only saw its own, and nobody was refused.
+        requests = parse_requests(bytes(stage.world.relay.seen))
+        assert {401} & {call.status for call in stage.world.lab.calls() if "/api/devices/" in call.path} == set()
+        assert "token_refused" not in stage.world.log_text()
+        shown = [
+            request.headers["authorization"][0].removeprefix("Bearer ")
+            for request in requests
+            if request.target.startswith((_DEPLOYMENTS, "/api/devices/v1/inventory/"))
+        ]
+        assert len(shown) >= 5
+        assert {claims_of(token)["iss"] for token in shown} == {"Mender"}
 
 
 async def test_artifact_of_300_mb() -> None:

@@ -58,14 +58,14 @@ class Scene:
 
 
 @asynccontextmanager
-async def _scene(directory: Path) -> AsyncIterator[Scene]:
+async def _scene(directory: Path, **settings: object) -> AsyncIterator[Scene]:
     """A device that is admitted and connected."""
     ca = CertificateAuthority("My CA")
     server = ca.server("my-server.com", san=["DNS:my-server.com"])
     device = ca.device("device")
     async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
         environment = edge_environment(
-            directory, lab.url, write_settings_files(directory, ca, server), shutdown_grace="1s"
+            directory, lab.url, write_settings_files(directory, ca, server), shutdown_grace="1s", **settings
         )
         async with EdgeProcess(environment, directory=directory) as edge:
             client = seed_client(
@@ -182,6 +182,31 @@ async def test_it_comes_back_when_the_edge_was_away(tmp_path: Path) -> None:
         again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}"}
         async with EdgeProcess(again, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 60)
+            await _shell_answers(scene.session)
+
+
+async def test_with_bound_tokens_and_when_they_are_turned_off(tmp_path: Path) -> None:
+    """The client gets its 401 at its next poll, authenticates anew, and hands mender-connect the new token."""
+    async with _scene(tmp_path, bind_tokens="true") as scene:
+        await _shell_answers(scene.session)
+        assert not any("token_refused" in line for line in scene.edge.lines)
+        port = scene.edge.port
+        assert await scene.edge.stop() == 0
+        await eventually(lambda: not scene.lab.connected(scene.device_id))
+        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}", "MTLS_BIND_TOKENS": "false"}
+        async with EdgeProcess(again, directory=tmp_path):
+            await eventually(lambda: scene.lab.connected(scene.device_id), 90)
+            await _shell_answers(scene.session)
+
+
+async def test_when_bound_tokens_are_turned_on(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        port = scene.edge.port
+        assert await scene.edge.stop() == 0
+        await eventually(lambda: not scene.lab.connected(scene.device_id))
+        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}", "MTLS_BIND_TOKENS": "true"}
+        async with EdgeProcess(again, directory=tmp_path):
+            await eventually(lambda: scene.lab.connected(scene.device_id), 90)
             await _shell_answers(scene.session)
 
 

@@ -15,11 +15,14 @@ async def test_new_key_on_an_accepted_identity(tmp_path: Path) -> None:
         owner = RawDevice(w)
         token = (await owner.authenticate()).token
         newcomer = RawDevice(w, owner.identity)
-        for _ in range(3):
+        for reason in ("key_change_needs_approval", "key_change_needs_approval", "identity_contested"):
             reply = await newcomer.authenticate()
-            assert reply.refusal == (401, "key_change_needs_approval")
-            assert reply.json["error"] == "the device's new key awaits approval"
-            assert "accept the pending key in Mender" in reply.log
+            assert reply.refusal == (401, reason)
+            assert reply.json["error"] in (
+                "the device's new key awaits approval",
+                "several devices claim this identity",
+            )
+            assert "remedy=" in reply.log
             assert mender.statuses(owner.identity) == {
                 owner.holder.public_key_pem.decode(): "accepted",
                 newcomer.holder.public_key_pem.decode(): "pending",
@@ -35,7 +38,8 @@ async def test_new_key_on_an_accepted_identity(tmp_path: Path) -> None:
         assert await owner.call(token) == 401
         assert mender.status_of(owner.identity, owner.holder) == "rejected"
         assert (await newcomer.authenticate()).status == 200
-        assert w.edge.outcomes.counts["key_change_needs_approval"] == 3
+        assert w.edge.outcomes.counts["key_change_needs_approval"] == 2
+        assert w.edge.outcomes.counts["identity_contested"] == 1
         assert w.edge.outcomes.counts["key_superseded"] == 2
 
 

@@ -20,8 +20,10 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"lab"}),
     frozenset({"ambassador"}),
+    frozenset({"managements"}),
     frozenset({"admission", "edge", "device", "factory"}),
-    frozenset({"mender", "pki", "observe", "ledger"}),
+    frozenset({"mender", "pki", "ledger", "tokens"}),
+    frozenset({"observe"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
     frozenset({"errors", "wire", "x509", "__init__"}),
@@ -53,7 +55,10 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "lab/mender_client": "runs the real Mender client: tests/e2e",
     "ledger/errors": "a class without code",
+    "ledger/migrations/env": "tests/unit/ledger/test_migration.py",
+    "ledger/migrations/versions/first_schema": "tests/unit/ledger/test_migration.py",
     "mender/errors": "classes without code",
+    "managements": "sessions and probing: tests/integration/test_several_trust_anchors.py",
     "admission/errors": "classes without code",
     "pki/constraints": "odd certificates in tests/unit/pki/test_lint.py",
     "pki/issuing": "what lies in the folder afterwards: tests/unit/pki/test_authority.py",
@@ -141,7 +146,8 @@ def test_exceptions_are_about_modules_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["admission", "cli", "config", "device", "edge", "factory", "lab", "ledger", "mender", "observe", "pki"]
+    "folder",
+    ["admission", "cli", "config", "device", "edge", "factory", "lab", "ledger", "mender", "observe", "pki", "tokens"],
 )
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):

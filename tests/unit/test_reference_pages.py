@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from mtls_ambassador.config.anchors import TrustAnchor
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.refusals import RefusalReason
 from tests.reference_pages import BEGIN, DIRECTORY, END, PAGES, renewed
@@ -29,6 +30,11 @@ def test_every_setting_is_described_under_all_its_names(key: str) -> None:
     assert f"`MTLS_{key.upper()}`" in page
     option = f"--{key.replace('_', '-')}"
     assert (f"`{option}-file`" if key in SECRET_KEYS else f"`{option}`") in page
+
+
+@pytest.mark.parametrize("key", TrustAnchor.model_fields)
+def test_every_key_of_a_trust_anchor_is_described(key: str) -> None:
+    assert f"| `{key}` | " in PAGES["configuration.md"]()
 
 
 @pytest.mark.parametrize("reason", RefusalReason, ids=lambda reason: reason.label)

@@ -46,7 +46,7 @@ def test_statuses_are_errors(reason: RefusalReason) -> None:
             assert status is not None
             assert 400 <= status < 500  # Mender was not asked, so nothing of it can have failed
         case Stage.ADMISSION:
-            assert status in (None, 401, 503)  # Mender's own answer, its "not yet", or "try again"
+            assert status in (None, 401, 502, 503)  # Mender's own answer, its "not yet", no use, or "try again"
 
 
 @each_reason

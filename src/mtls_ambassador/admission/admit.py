@@ -1,22 +1,29 @@
-"""The life of a verified auth request: preauthorise, forward, and on 401 find out why and whether to accept.
+"""The life of a verified auth request: whose is the identity, preauthorise, forward, and on 401 find out why.
 
-The shell around `decision`: it asks Mender, in the order of the admission table, and nothing else.
+The shell around `standing` and `decision`: it asks the ledger and Mender, in the order of the admission table.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
-from mtls_ambassador.admission.certificate import PeerCertificate
+from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.decision import Accept, Decision, Refuse, decide
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
 from mtls_ambassador.admission.request import AuthRequest
+from mtls_ambassador.admission.standing import Ground, Standing, Terms, require_own_identity, stand
+from mtls_ambassador.ledger.errors import LedgerUnavailable
+from mtls_ambassador.ledger.records import Claim, EventKind, Facts
+from mtls_ambassador.mender.device_token import device_id
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
@@ -40,6 +47,22 @@ _FORWARDS = 60
 _FORWARDS_PER_SECOND = 1.0
 _CERTIFICATES = 100_000
 _RETRY_BUSY = 30.0
+_RETRY_LEDGER = 30.0
+
+
+_NOTHING = Facts()
+_UNJUDGED = Standing(Ground.FREE, "")
+
+
+class Memory(Protocol):
+    """What remembers for longer than this process lives."""
+
+    async def facts(self, claim: Claim) -> Facts:
+        """What is known about a claim.
+
+        Raises:
+            LedgerUnavailable: nobody can say now.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,167 +78,272 @@ class Verdict:
     """It was admitted lately, so 200 is no news."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all admissions of one edge have in common, whatever the trust anchor."""
+
+    lately: AdmittedLately
+    flights: Flights
+    contests: Contests
+    ledger: Memory
+    journal: Journal
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """One auth request that is not remembered, and what is known of it."""
+
+    request: AuthRequest
+    attempt: Attempt
+    forward: Forward
+    key: bytes
+    facts: Facts = _NOTHING
+    standing: Standing = _UNJUDGED
+    refused: bool = False
+    """Mender has just said 401 to it."""
+
+
 class Admission:
-    """Admits devices.
+    """Admits the devices of one trust anchor.
 
     Args:
-        management: Mender's management API.
-        memory: What was admitted lately.
-        flights: Serialises what happens to one identity, and bounds what one certificate may start.
+        management: Mender's management API, with the anchor's credentials.
+        terms: The owner's.
+        shared: What it has in common with other anchors' admissions.
         clock: Monotonic seconds.
+        now: The time, with its time zone.
     """
 
     def __init__(
         self,
         management: Management,
-        memory: AdmittedLately,
-        flights: Flights,
+        terms: Terms,
+        shared: Shared,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._management = management
-        self._memory = memory
-        self._flights = flights
-        self._clock = clock
+        self._terms = terms
+        self._lately, self._flights = shared.lately, shared.flights
+        self._contests, self._ledger, self._journal = shared.contests, shared.ledger, shared.journal
+        self._clock, self._now = clock, now
         # An honest device needs one such try a day; what a hostile one may cost Mender's management API, whose rate is
         # limited for the whole edge, stays small.
         self._tries = ThrottleEach(burst=_TRIES, per_second=_TRIES_PER_SECOND, peers=_CERTIFICATES)
         self._forwards = ThrottleEach(burst=_FORWARDS, per_second=_FORWARDS_PER_SECOND, peers=_CERTIFICATES)
 
-    async def admit(
-        self, request: AuthRequest, certificate: PeerCertificate, forward: Forward, request_id: str
-    ) -> Verdict:
+    async def admit(self, request: AuthRequest, attempt: Attempt, forward: Forward) -> Verdict:
         """Get the device in, if that is right.
 
         Args:
             request: Parsed and verified.
-            certificate: Whose request it is.
+            attempt: Whose request it is, and who it says to be.
             forward: Sends the request to Mender, unchanged.
-            request_id: Goes along with every call.
 
         Returns:
             Mender's own answer.
 
         Raises:
-            Refused: with one of the reasons of the admission stage, or `busy`.
+            Refused: with one of the reasons of the admission stage, `certificate_has_another_identity` or `busy`.
         """
-        with self._flights.board(certificate.fingerprint):
-            return await self._admit(request, certificate, forward, request_id)
+        claim = attempt.claim
+        key = admission_key(claim.identity, request.public_key, claim.certificate.fingerprint)
+        flight = _Flight(request, attempt, forward, key)
+        with self._flights.board(claim.certificate.key):
+            self._watch(attempt)
+            if key in self._lately:
+                # Known: nothing about Mender's state changes, so it needs no place in the queue either.
+                answer = await self._forward(flight)
+                if answer.status != 401:
+                    return self._settle(flight, answer, known=True)
+                self._lately.drop(key)
+                flight = replace(flight, refused=True)
+            async with self._flights.fly(claim.identity, claim.certificate.key):
+                return await self._admit_unremembered(flight)
 
-    async def _admit(
-        self, request: AuthRequest, certificate: PeerCertificate, forward: Forward, request_id: str
-    ) -> Verdict:
-        identity = request.identity.normal_form
-        key = admission_key(identity, request.public_key, certificate.fingerprint)
-        if key in self._memory:
-            # Known: nothing about Mender's state changes, so it needs no place in the queue either.
-            answer = await self._forward(forward)
-            if answer.status != 401:
-                return self._settle(key, answer, known=True)
-            self._memory.drop(key)
-        async with self._flights.fly(identity, certificate.fingerprint):
-            if self._tries.admit(certificate.fingerprint, self._clock()) is None:
-                return await self._forward_only(key, certificate, forward)
-            return await self._admit_unknown(request, key, forward, request_id)
+    def _watch(self, attempt: Attempt) -> None:
+        if self._contests.note(attempt.claim.identity, attempt.claim.auth_key):
+            _log.warning(
+                "several keys claim one identity by turns; none takes it over until they stop for ten minutes",
+                identity=attempt.claim.identity,
+                subject=attempt.claim.certificate.subject,
+                serial=attempt.claim.certificate.serial,
+                request_id=attempt.request_id,
+            )
+            self._journal.enter(EventKind.CONTESTED, attempt)
 
-    async def _forward_only(self, key: bytes, certificate: PeerCertificate, forward: Forward) -> Verdict:
-        """Ask nothing of the management API: this certificate has used up its share of it.
-
-        A device that Mender accepts still gets in. Any other is left pending there, so that is bounded as well.
-        """
-        if self._forwards.admit(certificate.fingerprint, self._clock()) is None:
-            raise Refused(RefusalReason.BUSY, "too many auth requests", retry_after=_RETRY_BUSY)
-        answer = await self._forward(forward)
-        if answer.status == 401:
-            self._memory.drop(key)
-            raise Refused(RefusalReason.BUSY, "too many tries that Mender does not accept", retry_after=_RETRY_BUSY)
-        return self._settle(key, answer)
-
-    async def _admit_unknown(self, request: AuthRequest, key: bytes, forward: Forward, request_id: str) -> Verdict:
+    async def _admit_unremembered(self, flight: _Flight) -> Verdict:
+        claim = flight.attempt.claim
         try:
-            device_id = await self._management.preauthorise(
+            facts = await self._ledger.facts(claim)
+        except LedgerUnavailable as error:
+            return await self._without_ledger(flight, error)
+        require_own_identity(claim, facts, self._terms)
+        standing = stand(claim, facts, self._terms, self._now())
+        if standing.ground is not Ground.OWN and self._contests.contested(claim.identity):
+            standing = Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
+        flight = replace(flight, facts=facts, standing=standing)
+        if facts.auth_key_is_anothers and not standing.may_take_over:
+            raise Refused(
+                RefusalReason.KEY_CHANGE_NEEDS_APPROVAL,
+                "its authentication key was admitted with another certificate",
+            )
+        if facts.known and not flight.refused:
+            answer = await self._forward(flight)
+            if answer.status != 401:
+                return self._settle(flight, answer)
+        if self._tries.admit(claim.certificate.key, self._clock()) is None:
+            return await self._forward_only(flight, RefusalReason.BUSY, "too many tries that Mender does not accept")
+        if not standing.may_claim:
+            return await self._claim_of_anothers(flight)
+        return await self._preauthorise(flight)
+
+    async def _without_ledger(self, flight: _Flight, error: LedgerUnavailable) -> Verdict:
+        """Nobody can say whose the identity is: whom Mender accepts gets in, nobody else.
+
+        Mender knows a key, not a certificate; so a key that is not the certificate's own tells nothing here.
+        """
+        claim = flight.attempt.claim
+        if claim.auth_key != claim.certificate.key:
+            raise Refused(RefusalReason.LEDGER_UNAVAILABLE, error.what, retry_after=_RETRY_LEDGER)
+        return await self._forward_only(flight, RefusalReason.LEDGER_UNAVAILABLE, error.what)
+
+    async def _forward_only(self, flight: _Flight, reason: RefusalReason, detail: str = "") -> Verdict:
+        """Ask nothing of the management API. A device that Mender accepts still gets in.
+
+        Any other is left pending there, so that is bounded as well.
+
+        Raises:
+            Refused: with `reason`, if Mender says 401; `busy`, if even this was asked too often.
+        """
+        if self._forwards.admit(flight.attempt.claim.certificate.key, self._clock()) is None:
+            raise Refused(RefusalReason.BUSY, "too many auth requests", retry_after=_RETRY_BUSY)
+        answer = await self._forward(flight)
+        if answer.status == 401:
+            self._lately.drop(flight.key)
+            raise Refused(reason, detail, retry_after=_RETRY_BUSY)
+        return self._settle(flight, answer)
+
+    async def _claim_of_anothers(self, flight: _Flight) -> Verdict:
+        """Somebody else has the identity: nothing is preauthorised or accepted; an operator may have done so."""
+        answer = await self._forward(flight)
+        if answer.status != 401:
+            return self._settle(flight, answer)
+        holder = flight.facts.holder
+        if holder is None or holder.mender_id is None:
+            raise Refused(flight.standing.refusal, flight.standing.why)
+        return await self._resolve(flight, answer, holder.mender_id)
+
+    async def _preauthorise(self, flight: _Flight) -> Verdict:
+        request, request_id = flight.request, flight.attempt.request_id
+        try:
+            known_as = await self._management.preauthorise(
                 request.identity.attributes, request.public_key_pem, request_id
             )
         except ManagementUnavailable as error:
             # Admitted devices still get in. For any other we cannot tell why Mender says 401, so that is not passed on.
-            answer = await self._forward(forward)
+            answer = await self._forward(flight)
             if answer.status == 401:
                 raise _unavailable(error) from error
-            return self._settle(key, answer)
+            return self._settle(flight, answer)
         except ManagementForbidden as error:
-            return self._too_narrow(key, await self._forward(forward), error)
-        answer = await self._forward(forward)
+            return self._too_narrow(flight, await self._forward(flight), error)
+        answer = await self._forward(flight)
         if answer.status != 401:
-            return self._settle(key, answer)
-        self._memory.drop(key)
-        return await self._resolve(request, key, forward, request_id, answer=answer, device_id=device_id)
-
-    async def _resolve(
-        self,
-        request: AuthRequest,
-        key: bytes,
-        forward: Forward,
-        request_id: str,
-        *,
-        answer: Answer,
-        device_id: str | None,
-    ) -> Verdict:
-        """Mender said 401: read the device's auth sets, and do what the table says."""
-        if device_id is None:
+            return self._settle(flight, answer)
+        self._lately.drop(flight.key)
+        if known_as is None:
             # We have just preauthorised it: what a fresh preauthorised key meets is the device limit.
             return Verdict(answer, RefusalReason.DEVICE_LIMIT, "preauthorised a moment ago")
+        return await self._resolve(flight, answer, known_as)
+
+    async def _resolve(self, flight: _Flight, answer: Answer, known_as: str) -> Verdict:
+        """Mender said 401: read the device's auth sets, and do what the table says.
+
+        Args:
+            flight: The request.
+            answer: Mender's 401.
+            known_as: Mender's id of the device.
+        """
         decision: Decision = Refuse(RefusalReason.MENDER_REFUSED)
 
-        def choose(device: MenderDevice | None) -> str | None:
+        def choose(device: MenderDevice | None) -> Accept | None:
             nonlocal decision
-            decision = decide(device, request.public_key)
+            decision = decide(device, flight.request.public_key, flight.standing)
             _log.debug(
                 "decided on a key that Mender refused",
-                device=device_id,
+                device=known_as,
                 auth_sets=[item.status.value for item in device.auth_sets] if device else None,
+                standing=str(flight.standing),
                 decision=str(decision),
-                request_id=request_id,
+                request_id=flight.attempt.request_id,
             )
-            return decision.auth_set_id if isinstance(decision, Accept) else None
+            return decision if isinstance(decision, Accept) else None
 
         try:
-            if await self._management.accept_where(device_id, choose, request_id):
-                _log.info(
-                    "accepted the device's pending key in Mender",
-                    identity=request.identity.normal_form,
-                    device=device_id,
-                    request_id=request_id,
-                )
-                return self._settle(key, await self._forward(forward))
+            await self._management.accept_where(known_as, choose, flight.attempt.request_id)
         except ManagementUnavailable as error:
             raise _unavailable(error) from error
         except ManagementForbidden as error:
-            return self._too_narrow(key, answer, error)
+            return self._too_narrow(flight, answer, error)
         except DeviceLimitReached as error:
             return Verdict(answer, RefusalReason.DEVICE_LIMIT, error.what)
         except StateChanged as error:
             return Verdict(answer, RefusalReason.MENDER_REFUSED, error.what)
-        reason = decision.reason if isinstance(decision, Refuse) else RefusalReason.MENDER_REFUSED
-        if reason.value.status is None:
-            return Verdict(answer, reason)
-        raise Refused(reason)
+        if isinstance(decision, Accept):
+            self._tell_acceptance(flight, decision, known_as)
+            return self._settle(flight, await self._forward(flight))
+        if decision.reason.value.status is None:
+            return Verdict(answer, decision.reason, decision.why)
+        raise Refused(decision.reason, decision.why)
 
-    async def _forward(self, forward: Forward) -> Answer:
+    def _tell_acceptance(self, flight: _Flight, decision: Accept, known_as: str) -> None:
+        kind = EventKind.ACCEPTED
+        if decision.takes_over:
+            adopted = flight.standing.ground in (Ground.ADOPTION, Ground.ADOPT_UNTIL)
+            kind = EventKind.ADOPTED if adopted else EventKind.ROTATED
+        _log.info(
+            "accepted the device's new key in Mender, in place of the one before"
+            if decision.takes_over
+            else "accepted the device's pending key in Mender",
+            because=flight.standing.why,
+            identity=flight.attempt.claim.identity,
+            device=known_as,
+            request_id=flight.attempt.request_id,
+        )
+        self._journal.enter(kind, flight.attempt, rule=flight.standing.why, mender_id=known_as)
+
+    async def _forward(self, flight: _Flight) -> Answer:
         try:
-            return await forward()
+            return await flight.forward()
         except UpstreamUnavailable as error:
             raise Refused(RefusalReason.UPSTREAM_UNAVAILABLE, error.what, retry_after=30) from error
 
-    def _settle(self, key: bytes, answer: Answer, *, known: bool = False) -> Verdict:
-        if answer.status == 200:
-            self._memory.add(key)
-            return Verdict(answer, known=known)
-        self._memory.drop(key)
-        return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
+    def _settle(self, flight: _Flight, answer: Answer, *, known: bool = False) -> Verdict:
+        if answer.status != 200:
+            self._lately.drop(flight.key)
+            return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
+        if known:  # entered when it was admitted; who asks again within the hour is no news
+            return Verdict(answer, known=True)
+        self._lately.add(flight.key)
+        mender_id, holder = device_id(answer.body), flight.facts.holder
+        if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:
+            self._journal.enter(
+                EventKind.READMITTED, flight.attempt, mender_id=mender_id, detail=f"formerly {holder.mender_id}"
+            )
+        self._journal.enter(
+            EventKind.ADMITTED,
+            flight.attempt,
+            rule=flight.standing.why or None,
+            mender_id=mender_id,
+            mender_status=answer.status,
+        )
+        return Verdict(answer)
 
-    def _too_narrow(self, key: bytes, answer: Answer, error: ManagementForbidden) -> Verdict:
+    def _too_narrow(self, flight: _Flight, answer: Answer, error: ManagementForbidden) -> Verdict:
         if answer.status != 401:
-            return self._settle(key, answer)
-        self._memory.drop(key)
+            return self._settle(flight, answer)
+        self._lately.drop(flight.key)
         return Verdict(answer, RefusalReason.MANAGEMENT_ROLE_TOO_NARROW, error.what)
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.request import read_public_key
+from mtls_ambassador.admission.standing import Standing
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.x509 import spki
+
+_TRUSTED = frozenset({AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,10 @@ class Accept:
     """Accept this pending auth set, then forward the request again."""
 
     auth_set_id: str
+    leftovers: tuple[str, ...] = ()
+    """Preauthorised sets of other keys, to be deleted: whoever came with one of them would take over again."""
+    takes_over: bool = False
+    """Whether another key was accepted or preauthorised before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +30,28 @@ class Refuse:
     """Touch nothing and refuse."""
 
     reason: RefusalReason
+    why: str = ""
+    """More for a person."""
 
 
 Decision = Accept | Refuse
 
 
-def decide(device: MenderDevice | None, public_key: bytes) -> Decision:
+def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -> Decision:
     """Decide on a key that Mender answered 401 to.
 
-    A valid certificate never overrides what an operator decided, and never displaces a key that Mender trusts.
+    A valid certificate never overrides what an operator decided, and displaces a key that Mender trusts only where its
+    standing allows that.
 
     Args:
         device: The device with this identity, with all its auth sets; None if Mender has none (any more).
         public_key: SubjectPublicKeyInfo (DER) of the request's key.
+        standing: What the claim rests on.
     """
     if device is None:
+        # Removed: if it was somebody else's, the new key waits in Mender under another id.
+        if not standing.may_claim:
+            return Refuse(standing.refusal, standing.why)
         return Refuse(RefusalReason.MENDER_REFUSED)
     if device.decommissioning:
         return Refuse(RefusalReason.DECOMMISSIONING)
@@ -52,14 +66,23 @@ def decide(device: MenderDevice | None, public_key: bytes) -> Decision:
         return Refuse(RefusalReason.DEVICE_LIMIT if limited else RefusalReason.MENDER_REFUSED)
     if ours is not None and ours.status is AuthSetStatus.REJECTED:
         return Refuse(RefusalReason.KEY_SUPERSEDED)
-    if others & {AuthSetStatus.ACCEPTED, AuthSetStatus.PREAUTHORIZED}:
-        return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
+    if others & _TRUSTED:
+        if ours is None or ours.status is not AuthSetStatus.PENDING or not standing.may_take_over:
+            return Refuse(standing.refusal, standing.why)
+        return Accept(ours.id, _preauthorised(device, ours), takes_over=True)
     if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
         rivals = [item for item in device.auth_sets if item is not ours]
-        if all(_came_first(ours, rival) for rival in rivals):
+        first = all(_came_first(ours, rival) for rival in rivals)
+        if standing.outranks_pending or (first and standing.may_claim):
             return Accept(ours.id)
-        return Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
+        return Refuse(standing.refusal, standing.why if first else "another key came first")
     return Refuse(RefusalReason.MENDER_REFUSED)
+
+
+def _preauthorised(device: MenderDevice, ours: AuthSet) -> tuple[str, ...]:
+    return tuple(
+        item.id for item in device.auth_sets if item is not ours and item.status is AuthSetStatus.PREAUTHORIZED
+    )
 
 
 def _came_first(ours: AuthSet, rival: AuthSet) -> bool:

@@ -1,4 +1,4 @@
-"""Flights of one identity go one after the other, and nobody can crowd the queue of another's identity."""
+"""Flights of one identity, or with one certificate, go one after the other; nobody can crowd another's queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class _Queue:
 
 
 class Flights:
-    """Serialises what happens to one identity, with bounded queues.
+    """Serialises what happens to one identity and with one certificate, with bounded queues.
+
+    Of one certificate too: else it could claim two identities at the same moment, while it has none.
 
     Args:
         per_identity: How many may fly or wait for one identity.
@@ -46,6 +48,7 @@ class Flights:
         self._longest_wait = longest_wait
         self._retry_after = retry_after
         self._queues: dict[str, _Queue] = {}
+        self._certificates: dict[str, _Queue] = {}
         self._in_the_air: Counter[str] = Counter()
 
     @contextlib.contextmanager
@@ -67,26 +70,34 @@ class Flights:
 
     @contextlib.asynccontextmanager
     async def fly(self, identity: str, certificate: str) -> AsyncIterator[None]:
-        """Be the only flight of `identity` (normal form) for the time of the block.
+        """Be the only flight of `identity` (normal form), and the only one with `certificate`, for the block's time.
 
         Raises:
             Refused: `busy`; the queue is full, or the wait was too long.
         """
-        queue = self._queues.setdefault(identity, _Queue())
-        if queue.members.total() >= self._per_identity or queue.members[certificate] >= self._per_certificate:
+        identities = self._queues.setdefault(identity, _Queue())
+        if identities.members.total() >= self._per_identity or identities.members[certificate] >= self._per_certificate:
             raise Refused(RefusalReason.BUSY, retry_after=self._retry_after)
-        queue.members[certificate] += 1
+        certificates = self._certificates.setdefault(certificate, _Queue())
+        identities.members[certificate] += 1
+        certificates.members[certificate] += 1
         try:
-            try:
-                async with asyncio.timeout(self._longest_wait):
-                    await queue.lock.acquire()
-            except TimeoutError:
-                raise Refused(RefusalReason.BUSY, "waited too long", retry_after=self._retry_after) from None
-            try:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    async with asyncio.timeout(self._longest_wait):
+                        # Everybody in this order: so nobody waits in a circle.
+                        await stack.enter_async_context(certificates.lock)
+                        await stack.enter_async_context(identities.lock)
+                except TimeoutError:
+                    raise Refused(RefusalReason.BUSY, "waited too long", retry_after=self._retry_after) from None
                 yield
-            finally:
-                queue.lock.release()
         finally:
-            queue.members[certificate] -= 1
-            if not queue.members.total():
-                del self._queues[identity]
+            _leave(self._queues, identity, certificate)
+            _leave(self._certificates, certificate, certificate)
+
+
+def _leave(queues: dict[str, _Queue], name: str, certificate: str) -> None:
+    queue = queues[name]
+    queue.members[certificate] -= 1
+    if not queue.members.total():
+        del queues[name]

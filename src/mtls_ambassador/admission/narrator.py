@@ -11,6 +11,8 @@ import structlog
 from mtls_ambassador.admission.admit import Verdict
 from mtls_ambassador.admission.certificate import PeerCertificate
 from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.admission.journal import Attempt
+from mtls_ambassador.admission.policy import BindingMismatch
 from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.observe.throttle import ThrottleEach
 from mtls_ambassador.refusals import RefusalReason
@@ -28,6 +30,9 @@ class Flight:
     """Monotonic seconds."""
     certificate: PeerCertificate | None = None
     request: AuthRequest | None = None
+    attempt: Attempt | None = None
+    anchor: str = ""
+    """Name of the certificate's trust anchor; empty until it is found."""
 
 
 class Narrator:
@@ -43,6 +48,7 @@ class Narrator:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lines = ThrottleEach(burst=200, per_second=0.5)
+        self._warnings = ThrottleEach(burst=3, per_second=1 / 300)
 
     def answered(self, flight: Flight, verdict: Verdict) -> None:
         """Tell that the device got Mender's answer."""
@@ -63,11 +69,25 @@ class Narrator:
                 **self._fields(flight, status, left_out),
             )
 
-    def refused(self, flight: Flight, refusal: Refused) -> None:
-        """Tell that the edge refused the request."""
+    def refused(self, flight: Flight, refusal: Refused) -> bool:
+        """Tell that the edge refused the request, unless too many such lines were told lately; whether it was told."""
         left_out = self._admit(flight)
         if left_out is not None:
             self._refused(flight, refusal.reason, refusal.detail, refusal.reason.value.status, left_out)
+        return left_out is not None
+
+    def warned(self, flight: Flight, mismatch: BindingMismatch) -> None:
+        """Tell that the device would have been refused if the binding's mode were `refuse`."""
+        left_out = self._warnings.admit(flight.certificate.fingerprint if flight.certificate else None, self._clock())
+        if left_out is None:
+            return
+        reason = RefusalReason.IDENTITY_MISMATCH
+        _log.warning(
+            f"binding mode refuse would refuse {flight.address}: {reason.value.log}",
+            would_be=reason.label,
+            detail=mismatch.what,
+            **self._fields(flight, None, left_out),
+        )
 
     def summarise(self) -> None:
         """Say how many lines were left out and not yet told."""
@@ -95,6 +115,7 @@ class Narrator:
             "identity": request.identity.normal_form if request else None,
             "serial": certificate.serial if certificate else None,
             "subject": certificate.subject if certificate else None,
+            "anchor": flight.anchor or None,
             "ms": round((self._clock() - flight.started) * 1000),
             "request_id": flight.request_id,
             "left_out": left_out or None,

@@ -293,7 +293,9 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
         return
-    click.echo(f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second), {outcome.total} in {out / CSV}.")
+    click.echo(
+        f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second), {outcome.total} in {out / CSV}."
+    )
     if outcome.problems:
         click.echo(f"{outcome.problems} rows could not be used. Mend them, and run the same command again.")
     if not outcome.complete:

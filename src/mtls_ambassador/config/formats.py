@@ -78,13 +78,24 @@ def _parse_hcl(text: str) -> object:
     import hcl2  # noqa: PLC0415
     import lark  # noqa: PLC0415
 
-    options = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True, preserve_heredocs=False)
+    options = hcl2.SerializationOptions(
+        with_comments=False, strip_string_quotes=True, preserve_heredocs=False, explicit_blocks=False
+    )
     try:
-        return hcl2.loads(text, serialization_options=options)
+        return _without_marks(hcl2.loads(text, serialization_options=options))
     except lark.exceptions.UnexpectedInput as error:
         raise FileSyntaxError(f"line {error.line}, column {error.column}") from None
     except lark.exceptions.LarkError:
         raise FileSyntaxError("it does not parse") from None
+
+
+def _without_marks(content: object) -> object:
+    """The same without the parser's own entry that tells a block from an object."""
+    if isinstance(content, dict):
+        return {key: _without_marks(value) for key, value in content.items() if key != "__is_block__"}
+    if isinstance(content, list):
+        return [_without_marks(item) for item in content]
+    return content
 
 
 PARSERS: Mapping[str, Callable[[str], object]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from mtls_ambassador.config.anchors import Anchor
+from mtls_ambassador.config.bundle import ambiguous_names, judge_bundle
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.x509 import spki
@@ -45,8 +48,8 @@ class Material:
     """The edge's own certificate first, then its intermediates."""
     server_names: tuple[str, ...]
     """Host names and addresses the certificate is good for; never with a port."""
-    device_cas: tuple[x509.Certificate, ...]
-    """The trust bundle for devices."""
+    anchors: Mapping[str, tuple[x509.Certificate, ...]]
+    """Name of each trust anchor to its CAs, which no other anchor has."""
     upstream_trust: Path | None
     """PEM bundle that verifies the Mender Server; None where nothing is verified."""
     warnings: tuple[str, ...]
@@ -56,6 +59,11 @@ class Material:
     def server_chain_pem(self) -> str:
         """The server certificate and its intermediates as PEM text."""
         return "".join(pem(certificate) for certificate in self.server_chain)
+
+    @property
+    def device_cas(self) -> tuple[x509.Certificate, ...]:
+        """The trust bundle for devices: the CAs of all anchors."""
+        return tuple(ca for cas in self.anchors.values() for ca in cas)
 
     @property
     def device_ca_pem(self) -> str:
@@ -91,16 +99,28 @@ def load_material(settings: Settings, now: datetime.datetime) -> Material:
     none: tuple[x509.Certificate, ...] = ()
     chain = attempt(lambda: _certificates("server_cert", settings.server_cert), none)
     key = attempt(lambda: _private_key(settings.server_key), None)
-    cas = attempt(lambda: _certificates("tenant_ca_pem", settings.tenant_ca_pem), none)
+    anchors = {
+        anchor.name: attempt(functools.partial(_certificates, anchor.where, anchor.ca), none)
+        for anchor in settings.anchors
+    }
     upstream = attempt(lambda: _upstream_trust(settings), None)
     if chain:
         problems += judge_server_certificate(chain[0], key, settings, now)
-    for ca in cas:
-        problems += judge_device_ca(ca, settings.tenant_ca_pem)
+    for anchor in settings.anchors:
+        for ca in anchors[anchor.name]:
+            problems += judge_device_ca(ca, anchor)
+    if not problems:
+        problems += judge_bundle(settings.anchors, anchors)
     if problems:
         raise ConfigurationError(tuple(problems))
-    warnings = (*_server_warnings(chain[0], settings, now), *_ca_warnings(cas, chain, settings, now))
-    return Material(chain, certificate_names(chain[0]), cas, upstream, warnings)
+    warnings = _server_warnings(chain[0], settings, now)
+    for anchor in settings.anchors:
+        warnings += _ca_warnings(anchors[anchor.name], chain, anchor, now)
+    warnings += [
+        f"several CAs have the subject {name}: their devices' certificates must have authority key identifiers"
+        for name in ambiguous_names(anchors)
+    ]
+    return Material(chain, certificate_names(chain[0]), anchors, upstream, tuple(warnings))
 
 
 def judge_server_certificate(
@@ -142,14 +162,14 @@ def judge_server_certificate(
     return problems
 
 
-def judge_device_ca(certificate: x509.Certificate, path: Path) -> list[Problem]:
+def judge_device_ca(certificate: x509.Certificate, anchor: Anchor) -> list[Problem]:
     """What forbids trusting this certificate as an issuer of device certificates.
 
     X.509 v1 certificates, as `openssl req -x509` of OpenSSL before 3.2 makes them, have no extensions and pass. RFC
     5280 section 4.2.1.9 lets a v3 certificate without basic constraints sign nothing, yet Envoy accepts it as a trust
     anchor, and OpenSSL 3.2 and later makes such: only an explicit `CA:FALSE` is refused.
     """
-    subject = f"tenant_ca_pem ({path}), {certificate.subject.rfc4514_string()}"
+    subject = f"{anchor.where} ({anchor.ca}), {certificate.subject.rfc4514_string()}"
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
@@ -194,12 +214,12 @@ def _server_warnings(certificate: x509.Certificate, settings: Settings, now: dat
 def _ca_warnings(
     cas: tuple[x509.Certificate, ...],
     chain: tuple[x509.Certificate, ...],
-    settings: Settings,
+    anchor: Anchor,
     now: datetime.datetime,
 ) -> list[str]:
     warnings: list[str] = []
     for ca in cas:
-        subject = f"tenant_ca_pem {settings.tenant_ca_pem}, {ca.subject.rfc4514_string()}"
+        subject = f"{anchor.where} {anchor.ca}, {ca.subject.rfc4514_string()}"
         if ca.not_valid_after_utc < now:
             warnings.append(f"{subject} expired on {ca.not_valid_after_utc:%Y-%m-%d}: its devices are refused")
         if ca.version is x509.Version.v3 and not _has_basic_constraints(ca) and chain and chain[0].issuer == ca.subject:

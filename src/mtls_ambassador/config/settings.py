@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from mtls_ambassador.config.anchors import (
+    SINGLE,
+    Anchor,
+    Credentials,
+    IdentitiesPerCertificate,
+    Rotation,
+    Token,
+    TrustAnchor,
+    anchors_fault,
+    credentials_fault,
+    parse_trust_anchors,
+)
+from mtls_ambassador.config.binding import Binding
+from mtls_ambassador.config.binding_form import GivenBinding
+from mtls_ambassador.config.token_key import parse_token_keys
 from mtls_ambassador.config.values import (
+    AuditTarget,
     BackendUrl,
     ListenAddress,
+    Rate,
+    check_ledger_url,
     parse_allowed_paths,
+    parse_audit_log,
     parse_backend,
+    parse_deadline,
     parse_duration,
     parse_listen,
+    parse_rate,
     parse_storage_paths,
 )
 
 Listen = Annotated[ListenAddress, BeforeValidator(parse_listen)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
+AuthRate = Annotated[Rate | None, BeforeValidator(parse_rate)]
 
 
 def _off(value: object) -> object:
@@ -45,7 +68,7 @@ class Settings(BaseModel):
         default=None, description="E-mail of the Mender user that admits devices (with mender_pass)."
     )
     mender_pass: SecretStr | None = Field(default=None, description="That user's password.")
-    mender_token: SecretStr | None = Field(
+    mender_token: Token | None = Field(
         default=None,
         description="A personal access token of that user, instead of mender_user and mender_pass. "
         "Needed for accounts with two-factor authentication, and better for several replicas.",
@@ -64,6 +87,36 @@ class Settings(BaseModel):
     tenant_ca_pem: Path = Field(
         default=Path("/etc/mtls/certs/tenant-ca/tenant.ca.pem"),
         description="PEM file of the CAs (roots and intermediates) that sign device certificates.",
+    )
+    trust_anchors: Annotated[tuple[TrustAnchor, ...], BeforeValidator(parse_trust_anchors)] = Field(
+        default=(),
+        description="Several CAs with different Mender users or rules, instead of tenant_ca_pem: a list of trust "
+        "anchors. In the environment and on the command line it is JSON text.",
+    )
+    rotation: Rotation = Field(
+        default="same-subject",
+        description="When a new key may take over an identity that Mender knows with another key: same-subject "
+        "(a newer certificate of the same subject), any (every valid certificate may; unsafe) or never.",
+    )
+    identities_per_certificate: IdentitiesPerCertificate = Field(
+        default=1,
+        description="How many devices one certificate may be: 1, or unlimited (unsafe: each holder of the certificate "
+        "may then be any new device).",
+    )
+    adopt_until: Annotated[dt.datetime | None, BeforeValidator(parse_deadline)] = Field(
+        default=None,
+        description="Until then the first certificate that claims a device which Mender accepted before the edge "
+        "came becomes its own: 2026-12-31 (its end, UTC) or 2026-12-31T18:00:00Z.",
+    )
+    auth_rate_per_certificate: AuthRate = Field(
+        default=Rate(60, "m"),
+        description="Auth requests that one certificate may send: so many at once, and as many again in that time "
+        "(30/s, 60/m, 500/h), or off.",
+    )
+    auth_rate_per_address: AuthRate = Field(
+        default=None,
+        description="The same for one client address (of IPv6: one /64), or off. Behind carrier NAT or a balancer many "
+        "devices share an address.",
     )
     debug_log: bool = Field(default=False, description="Log in detail, and show tracebacks of our own faults.")
     insecure_skip_verify: bool = Field(
@@ -86,6 +139,17 @@ class Settings(BaseModel):
         description="Directory for what must survive a restart. Default: $STATE_DIRECTORY, else "
         "/var/lib/mtls-ambassador for root, else ~/.local/state/mtls-ambassador.",
     )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="Where the edge keeps what it has seen and decided, if not in ledger.sqlite3 in state_dir: "
+        "postgresql://USER:PASSWORD@HOST/DATABASE, which several replicas share.",
+    )
+    ledger_retention: Seconds = Field(
+        default=90 * 86400.0,
+        ge=60,
+        le=10 * 366 * 86400,
+        description="How long the ledger's history of admissions and refusals is kept. Devices stay.",
+    )
     allowed_paths: Annotated[tuple[str, ...], BeforeValidator(parse_allowed_paths)] = Field(
         default=("/api/devices/",),
         description="Path prefixes, all under /api/devices/, that devices may reach.",
@@ -100,10 +164,29 @@ class Settings(BaseModel):
         description="The key in a device's auth request must be its certificate's key. false allows a separate key "
         "(C++ clients without Security.AuthPrivateKey), and lets any device replay an auth request it has seen.",
     )
+    binding: GivenBinding = Field(
+        default=Binding(),
+        description="Rules that tie a device's identity to its certificate: a mapping, or JSON text in the environment "
+        "and on the command line.",
+    )
+    bind_tokens: bool = Field(
+        default=False,
+        description="Give each device a token of its own that is good with its certificate only. Turning it on or off "
+        "costs each device one more authentication.",
+    )
+    token_key: SecretStr | None = Field(
+        default=None,
+        description="The keys of bound tokens: P-256 private keys, PEM. The first signs, all verify. Several edges "
+        "need the same. Default: a key of this edge's own, made once and kept in state_dir.",
+    )
     access_log: Annotated[Literal["all", "errors", "off"], BeforeValidator(_off)] = Field(
         default="errors", description="Requests to log: all, errors (4xx and 5xx) or off."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of log lines: text or json.")
+    audit_log: Annotated[AuditTarget | None, BeforeValidator(parse_audit_log)] = Field(
+        default=None,
+        description="Where each admission, refusal and change goes as a line of JSON: a file, stdout, or off.",
+    )
     shutdown_grace: Seconds = Field(
         default=8.0,
         le=86400,
@@ -119,28 +202,56 @@ class Settings(BaseModel):
         default=None, description="Another Envoy binary than the packaged one; its version is checked."
     )
 
-    @field_validator("mender_token")
+    @field_validator("ledger_url")
     @classmethod
-    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
-        text = token.get_secret_value() if token else ""
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("is no token; a personal access token is one word of letters, digits and -._")
-        return token
+    def _reachable(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_ledger_url(url.get_secret_value())
+        return url
+
+    @field_validator("token_key")
+    @classmethod
+    def _signing(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            parse_token_keys(keys.get_secret_value())
+        return keys
 
     @model_validator(mode="after")
-    def _credentials(self) -> Settings:
-        if self.mender_token is not None and (self.mender_user or self.mender_pass):
-            raise ValueError("mender_token|is set together with mender_user or mender_pass|Keep one of the two ways.")
-        if self.mender_token is None and not self.mender_user and self.mender_pass is None:
+    def _consistent(self) -> Settings:
+        if self.trust_anchors and "tenant_ca_pem" in self.model_fields_set:
             raise ValueError(
-                "mender_user|is not set, nor is mender_token|"
-                "Set mender_user and mender_pass, or mender_token, so that the edge can admit devices."
+                "tenant_ca_pem|is set together with trust_anchors|"
+                "Make it the `ca` of an anchor, or leave trust_anchors out."
             )
-        if self.mender_token is None and self.mender_pass is None:
-            raise ValueError("mender_pass|is not set, though mender_user is|Set mender_pass or mender_pass_file.")
-        if self.mender_token is None and not self.mender_user:
-            raise ValueError("mender_user|is not set, though mender_pass is|Set mender_user.")
+        above = self._credentials
+        fault = anchors_fault(self.trust_anchors, above) if self.trust_anchors else credentials_fault(above)
+        if fault is not None:
+            raise ValueError("|".join(fault))
         return self
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """The trust anchors with all defaults filled in; without `trust_anchors` the one that the other keys make."""
+        above = self._credentials
+        rotation, identities, binding = self.rotation, self.identities_per_certificate, self.binding
+        if not self.trust_anchors:
+            return (Anchor(SINGLE, self.tenant_ca_pem, "tenant_ca_pem", above, rotation, identities, binding),)
+        return tuple(
+            Anchor(
+                name=item.name,
+                ca=item.ca,
+                where=f"trust_anchors, {item.name}, ca",
+                credentials=item.credentials or above,
+                rotation=item.rotation or rotation,
+                identities_per_certificate=item.identities_per_certificate or identities,
+                binding=item.binding if item.binding is not None else binding,
+            )
+            for item in self.trust_anchors
+        )
+
+    @property
+    def _credentials(self) -> Credentials:
+        return Credentials(self.mender_user or None, self.mender_pass, self.mender_token)
 
     @property
     def sends_credentials_in_clear(self) -> bool:
@@ -150,5 +261,5 @@ class Settings(BaseModel):
         return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
 
 
-SECRET_KEYS = frozenset({"mender_pass", "mender_token"})
+SECRET_KEYS = frozenset({"ledger_url", "mender_pass", "mender_token", "token_key"})
 """Keys that may also be given as `<key>_file`, and never on the command line."""

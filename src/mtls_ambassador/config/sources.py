@@ -15,12 +15,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mtls_ambassador.config.anchors import ANCHOR_SECRETS, TrustAnchor, parse_trust_anchors
+from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
 from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.values import BackendUrl, parse_backend
 
 ENVIRONMENT_PREFIX = "MTLS_"
+_ANCHORS = "trust_anchors"
 KNOWN_KEYS = (*Settings.model_fields, *(f"{key}_file" for key in sorted(SECRET_KEYS)))
 
 
@@ -68,13 +71,16 @@ def load(
         _merge(given, _from_file(config_file))
     from_environment, unknown = _from_environment(environment)
     warnings = unknown
-    if config_file is not None and SECRET_KEYS & given.keys() and config_file.stat().st_mode & stat.S_IROTH:
+    if config_file is not None and _holds_secret(given) and config_file.stat().st_mode & stat.S_IROTH:
         warnings = (*warnings, f"{config_file} holds a secret and may be read by everybody: chmod 0600 it")
     _merge(given, from_environment)
-    _merge(
-        given,
-        {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
-    )
+    options = {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()}
+    if _ANCHORS in options and _holds_secret({_ANCHORS: options[_ANCHORS]}):
+        origin = options[_ANCHORS].origin
+        what = "holds a password or token, and everybody on this machine can read a command line"
+        remedy = "Name a file instead: mender_pass_file or mender_token_file."
+        raise ConfigurationError((Problem(f"{_ANCHORS} ({origin})", what, remedy),))
+    _merge(given, options)
     _read_secret_files(given)
     try:
         return Loaded(_validate(given), warnings)
@@ -220,50 +226,109 @@ def _reason(error: OSError | ValueError) -> str:
     return error.strerror or "I/O error" if isinstance(error, OSError) else "it is no path"
 
 
+def _holds_secret(given: Mapping[str, Given]) -> bool:
+    """Whether there is a password or token among these values, not only the name of a file with one."""
+    anchors = _anchors(given[_ANCHORS]) if _ANCHORS in given else []
+    return bool(SECRET_KEYS & given.keys()) or any(ANCHOR_SECRETS & anchor.keys() for anchor in anchors)
+
+
+def _anchors(entry: Given) -> list[dict[str, Any]]:
+    try:
+        return parse_trust_anchors(entry.value)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        problem = Problem(f"{_ANCHORS} ({entry.origin})", what, f"{remedy[:1].upper()}{remedy[1:]}")
+        raise ConfigurationError((problem,)) from None
+
+
 def _read_secret_files(given: dict[str, Given]) -> None:
+    """Put the content of secret files in the place of their names, inside trust anchors too."""
     for key in sorted(SECRET_KEYS):
         entry = given.pop(f"{key}_file", None)
-        if entry is None:
-            continue
-        path = Path(str(entry.value))
-        try:
-            # Trailing newlines are the editor's, not the secret's.
-            text = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
-            raise ConfigurationError(
-                (
-                    Problem(
-                        f"{key}_file ({entry.origin})",
-                        f"the file {path} cannot be read: {reason}",
-                        "Check the path, and that the user the edge runs as may read it.",
-                    ),
-                )
-            ) from error
-        given[key] = Given(text, f"{entry.origin}, file {path}")
+        if entry is not None:
+            text = _secret(f"{key}_file ({entry.origin})", entry.value)
+            given[key] = Given(text, f"{entry.origin}, file {entry.value}")
+    if _ANCHORS not in given:
+        return
+    origin = given[_ANCHORS].origin
+    anchors = _anchors(given[_ANCHORS])
+    problems: list[Problem] = []
+    for index, anchor in enumerate(anchors):
+        for key in sorted(ANCHOR_SECRETS):
+            subject = f"{_ANCHORS}, {_anchor_name(anchors, index)}, {key}"
+            try:
+                if f"{key}_file" in anchor:
+                    if key in anchor:
+                        both = Problem(f"{subject} ({origin})", f"and {key}_file are both set", "Keep one of them.")
+                        raise ConfigurationError((both,))
+                    anchor[key] = _secret(f"{subject}_file ({origin})", anchor.pop(f"{key}_file"))
+                if anchor.get(key) == "":
+                    raise ConfigurationError((_empty(f"{subject} ({origin})"),))
+            except ConfigurationError as error:
+                problems += error.problems
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    given[_ANCHORS] = Given(anchors, origin)
+
+
+def _secret(subject: str, name: object) -> str:
+    path = Path(str(name))
+    try:
+        # Trailing newlines are the editor's, not the secret's.
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
+        what = f"the file {path} cannot be read: {reason}"
+        remedy = "Check the path, and that the user the edge runs as may read it."
+        raise ConfigurationError((Problem(subject, what, remedy),)) from error
+
+
+def _empty(subject: str) -> Problem:
+    return Problem(subject, "is empty", "Write the secret into it, or leave it out.")
+
+
+def _anchor_name(anchors: list[dict[str, Any]], index: int) -> str:
+    """What errors call an anchor: its name, or its place in the list."""
+    name = anchors[index].get("name")
+    return name if isinstance(name, str) and name else f"number {index + 1}"
 
 
 def _validate(given: Mapping[str, Given]) -> Settings:
     values = {key: entry.value for key, entry in given.items()}
     problems = [
-        Problem(f"{key} ({given[key].origin})", "is empty", "Write the secret into it, or leave it out.")
-        for key in sorted(SECRET_KEYS & values.keys())
-        if values[key] == ""
+        _empty(f"{key} ({given[key].origin})") for key in sorted(SECRET_KEYS & values.keys()) if values[key] == ""
     ]
     if problems:
         raise ConfigurationError(tuple(problems))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(tuple(_problem(detail, given) for detail in error.errors())) from None
+        raise ConfigurationError(
+            tuple(problem for detail in error.errors() for problem in _problems(detail, given))
+        ) from None
+
+
+def _problems(detail: Any, given: Mapping[str, Given]) -> tuple[Problem, ...]:
+    fault = detail.get("ctx", {}).get("error")
+    if not isinstance(fault, MalformedBinding):
+        return (_problem(detail, given),)
+    first, *inner = detail["loc"]
+    path = str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
+    return tuple(
+        Problem(f"{path}{'.' if place else ''}{place} ({given[str(first)].origin})", what, remedy)
+        for place, what, remedy in fault.faults
+    )
 
 
 def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:
     """Word one of pydantic's findings; a secret's value is never repeated."""
     if not detail["loc"]:
         key, what, remedy = str(detail["ctx"]["error"]).split("|")
-        return Problem(f"{key} ({given[key].origin})" if key in given else key, what, remedy)
+        source = given.get(key.partition(",")[0])
+        return Problem(f"{key} ({source.origin})" if source else key, what, remedy)
     key = str(detail["loc"][0])
+    if key == _ANCHORS and len(detail["loc"]) > 1:
+        return _anchor_problem(detail, given[key])
     description = f"{key}: {Settings.model_fields[key].description}"
     if detail["type"] == "missing":
         name = f"{ENVIRONMENT_PREFIX}{key.upper()}"
@@ -280,6 +345,22 @@ def _problem(detail: Any, given: Mapping[str, Given]) -> Problem:
     if detail["type"] == "string_type":
         return Problem(f"{key} ({origin})", f"{shown}is not text", f"Write it in quotes. {description}")
     return Problem(f"{key} ({origin})", f"{shown}is not right: {detail['msg']}", description)
+
+
+def _anchor_problem(detail: Any, entry: Given) -> Problem:
+    """The same inside a trust anchor, whose values are never repeated."""
+    index, key = int(detail["loc"][1]), str(detail["loc"][2])
+    subject = f"{_ANCHORS}, {_anchor_name(_anchors(entry), index)}, {key} ({entry.origin})"
+    if detail["type"] == "extra_forbidden":
+        names = [*TrustAnchor.model_fields, *(f"{secret}_file" for secret in sorted(ANCHOR_SECRETS))]
+        return Problem(subject, "is not a known key", f"An anchor has these: {', '.join(names)}.")
+    description = str(TrustAnchor.model_fields[key].description)
+    if detail["type"] == "missing":
+        return Problem(subject, "is not set", description)
+    if detail["type"] == "value_error":
+        what, _, remedy = str(detail["ctx"]["error"]).partition("; ")
+        return Problem(subject, what, f"{remedy[:1].upper()}{remedy[1:]}")
+    return Problem(subject, f"is not right: {detail['msg']}", description)
 
 
 def _shown(key: str, value: object) -> str:

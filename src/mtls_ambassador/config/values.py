@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import parse_qsl, urlsplit
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_RATE = re.compile(r"(?P<number>[1-9]\d{0,5})\s*/\s*(?P<unit>[smh])")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
@@ -33,6 +37,17 @@ class ListenAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditTarget:
+    """Where audit lines go."""
+
+    path: Path | None
+    """A file; None: standard output."""
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else "stdout"
+
+
+@dataclass(frozen=True, slots=True)
 class BackendUrl:
     """The upstream Mender Server."""
 
@@ -54,6 +69,25 @@ class BackendUrl:
 
     def __str__(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+
+Period = Literal["s", "m", "h"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many at once, and as many again in each period."""
+
+    count: int
+    period: Period
+
+    @property
+    def per_second(self) -> float:
+        """In the long run."""
+        return self.count / _SECONDS[self.period]
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.period}"
 
 
 def _is_address(host: str) -> bool:
@@ -87,6 +121,22 @@ def parse_listen(value: object) -> ListenAddress:
     return ListenAddress(host or None, int(port_text))
 
 
+def parse_audit_log(value: object) -> AuditTarget | None:
+    """Read the path of a file, `stdout`, or `off`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or isinstance(value, AuditTarget):
+        return value
+    text = "off" if value is False else str(value).strip()
+    if value is True or not text:
+        raise ValueError("is neither a file nor stdout nor off; write /var/log/mtls-ambassador/audit.jsonl")
+    if text == "off":
+        return None
+    return AuditTarget(None if text in ("stdout", "-") else Path(text))
+
+
 def parse_duration(value: object) -> float:
     """Read `30`, `30s`, `5m`, `1h`, `500ms` or a number of seconds; returns seconds.
 
@@ -97,6 +147,48 @@ def parse_duration(value: object) -> float:
     if match is None or isinstance(value, bool):
         raise ValueError("is not a duration; write seconds, or 500ms, 30s, 5m, 1h")
     return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def parse_rate(value: object) -> Rate | None:
+    """Read `30/s`, `60/m`, `500/h` or `off`, which is None.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or isinstance(value, Rate):
+        return value
+    text = str(value).strip()
+    if value is False or text == "off":  # YAML reads a bare `off` as false
+        return None
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a rate; write 30/s, 60/m, 500/h or off")
+    (period,) = [unit for unit in get_args(Period) if unit == match["unit"]]
+    return Rate(int(match["number"]), period)
+
+
+def parse_deadline(value: object) -> dt.datetime | None:
+    """Read a date, whose end in UTC is meant, or a date and time, in UTC unless it says otherwise (ISO 8601).
+
+    Returns:
+        The first moment after it, with a time zone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = dt.date.fromisoformat(text) if len(text) == 10 else dt.datetime.fromisoformat(text)
+        except ValueError:
+            value = None
+    if isinstance(value, dt.datetime):
+        return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+    if isinstance(value, dt.date) and value < dt.date.max:
+        return dt.datetime.combine(value + dt.timedelta(days=1), dt.time(), dt.UTC)
+    raise ValueError("is neither a date nor a date and time; write 2026-12-31 or 2026-12-31T18:00:00Z")
 
 
 def parse_backend(value: object) -> BackendUrl:
@@ -163,3 +255,28 @@ def parse_allowed_paths(value: object) -> tuple[str, ...]:
         if not _ALLOWED_PATH.fullmatch(path) or "//" in path or "/." in path:
             raise ValueError(f"holds {path!r}, which is not a plain path under /api/devices/")
     return paths
+
+
+def check_ledger_url(text: str) -> None:
+    """See that it is the URL of a PostgreSQL database (libpq's form). Errors do not repeat it: it holds a password.
+
+    Raises:
+        ValueError: it is none.
+    """
+    right = "write postgresql://USER:PASSWORD@HOST/DATABASE, with %40, %2F and so on for @, / and so on in the password"
+    if not text.startswith("postgresql://"):
+        raise ValueError(f"does not begin with postgresql://; {right}")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"is not a URL; {right}") from None
+    if parts.fragment or not text.isprintable() or " " in text or text.count("@") > 1:
+        raise ValueError(f"holds a character that has a meaning in URLs; {right}")
+    if not parts.path.strip("/") or "/" in parts.path.strip("/"):
+        raise ValueError(f"names no database; {right}")
+    names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if "password" in names:
+        raise ValueError(f"holds a password after the question mark; {right}")
+    if not parts.hostname and "host" not in names:
+        raise ValueError(f"names no host; {right}, or postgresql:///DATABASE?host=/run/postgresql for a socket")

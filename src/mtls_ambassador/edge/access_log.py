@@ -103,3 +103,11 @@ def status_filter(operator: Literal["EQ", "GE", "LE"], status: int) -> Json:
             }
         }
     }
+
+
+def error_body(text: str) -> Json:
+    """A local reply's body as Mender's own errors look: `error` and `request_id`, and no detail of ours."""
+    return {
+        "json_format": {"error": text, "request_id": "%REQ(X-REQUEST-ID)%"},
+        "content_type": "application/json; charset=utf-8",
+    }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mtls_ambassador.edge import access_log, secrets
+from mtls_ambassador.edge import access_log, secrets, token_binding
 from mtls_ambassador.edge.plan import BUFFER, EdgePlan
-from mtls_ambassador.edge.routes import edge_routes, egress_routes
+from mtls_ambassador.edge.routes import CHAIN_FILTER, edge_routes, egress_routes
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import FAILURE_HEADER, LARGEST_AUTH_BODY
 
@@ -163,7 +163,7 @@ def _edge_http(plan: EdgePlan) -> Json:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "early_header_mutation_extensions": [_strip_spoofable_headers()],
+        "early_header_mutation_extensions": [_strip_spoofable_headers(plan)],
         "common_http_protocol_options": {
             # The Go client keeps one connection and polls every half hour by default.
             "idle_timeout": "1900s",
@@ -178,27 +178,43 @@ def _edge_http(plan: EdgePlan) -> Json:
         "request_headers_timeout": "30s",
         "stream_idle_timeout": "300s",
         "access_log": access_log.requests(plan.access_log),
-        "local_reply_config": {"mappers": _local_replies()},
+        "local_reply_config": {"mappers": _local_replies(plan)},
         "route_config": edge_routes(plan),
         "http_filters": [
             _peer_fingerprint(),
             _not_devices(plan),
+            *(token_binding.filters(plan.token_jwks) if plan.token_jwks else []),
             {
                 "name": "envoy.filters.http.buffer",
                 "disabled": True,  # the auth route alone turns it on
                 "typed_config": {"@type": f"{_HTTP}.buffer.v3.Buffer", "max_request_bytes": LARGEST_AUTH_BODY},
             },
+            *([_presented_chain()] if plan.several_anchors else []),
             _router(),
         ],
     }
 
 
-def _strip_spoofable_headers() -> Json:
-    """Remove what only a proxy may say, before anything looks at it."""
+def _presented_chain() -> Json:
+    """Lua, since there is no operator for the certificates that a client presents beside its own."""
+    return {
+        "name": CHAIN_FILTER,
+        "disabled": True,  # the auth route alone turns it on
+        "typed_config": {"@type": f"{_HTTP}.lua.v3.Lua"},
+    }
+
+
+def _strip_spoofable_headers(plan: EdgePlan) -> Json:
+    """Remove what only a proxy may say, before anything looks at it.
+
+    With bound tokens cookies too: Mender's services take a token from the cookie `JWT` where there is no other.
+    """
     mutations: list[Json] = [
         {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}} for prefix in _SPOOFABLE_PREFIXES
     ]
     mutations += [{"remove": header} for header in _SPOOFABLE_HEADERS]
+    if plan.token_jwks:
+        mutations.append({"remove": "cookie"})
     return {
         "name": "strip",
         "typed_config": {
@@ -269,9 +285,10 @@ def _router() -> Json:
     }
 
 
-def _local_replies() -> list[Json]:
-    """Errors that Envoy answers itself look like Mender's own: `error` and `request_id`, and no detail of ours."""
-    replies = [_refused_certificate_reply()]
+def _local_replies(plan: EdgePlan) -> list[Json]:
+    """Errors that Envoy answers itself look like Mender's own. The first that fits counts."""
+    replies = token_binding.replies() if plan.token_jwks else []
+    replies.append(_refused_certificate_reply())
     for status, text in _REPLY_TEXTS.items():
         replies.append(_local_reply("EQ", status, text))
     replies.append(_local_reply("GE", 400, "request refused"))
@@ -281,19 +298,12 @@ def _local_replies() -> list[Json]:
 def _refused_certificate_reply() -> Json:
     return {
         "filter": access_log.expression_filter("response.code_details.startsWith('rbac_access_denied')"),
-        "body_format_override": _error_body(RefusalReason.CA_CERTIFICATE.value.public),
+        "body_format_override": access_log.error_body(RefusalReason.CA_CERTIFICATE.value.public),
     }
 
 
 def _local_reply(operator: Literal["EQ", "GE"], status: int, text: str) -> Json:
-    return {"filter": access_log.status_filter(operator, status), "body_format_override": _error_body(text)}
-
-
-def _error_body(text: str) -> Json:
-    return {
-        "json_format": {"error": text, "request_id": "%REQ(X-REQUEST-ID)%"},
-        "content_type": "application/json; charset=utf-8",
-    }
+    return {"filter": access_log.status_filter(operator, status), "body_format_override": access_log.error_body(text)}
 
 
 def _mark_egress_failure() -> Json:

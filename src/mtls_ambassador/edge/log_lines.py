@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mtls_ambassador.edge import token_binding
 from mtls_ambassador.edge.access_log import HANDSHAKE, REQUEST
 from mtls_ambassador.edge.clusters import ADMISSION
 from mtls_ambassador.refusals import RefusalReason
@@ -105,6 +106,10 @@ class RequestLine:
         for reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
             if name == reason.label:
                 return reason
+        if self.details == token_binding.MISMATCH:
+            return RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE
+        if self.details.startswith(token_binding.DENIED):
+            return RefusalReason.TOKEN_REFUSED
         if self.details == "request_payload_too_large":
             return RefusalReason.BODY_TOO_LARGE
         if self.details == "direct_response" and self.status >= 400:

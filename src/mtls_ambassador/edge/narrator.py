@@ -15,6 +15,12 @@ from mtls_ambassador.refusals import RefusalReason
 _log = structlog.get_logger()
 
 _LONGEST_PATH = 256
+_ALARMING = (
+    RefusalReason.SERVER_CERTIFICATE,
+    RefusalReason.CA_CERTIFICATE,
+    RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE,
+)
+"""What an operator should see even if `access_log` is off."""
 
 
 class Narrator:
@@ -99,9 +105,12 @@ class Narrator:
             "left_out": held_back or None,
         }
         reason = event.refusal
-        if reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
+        if reason in _ALARMING:
             _log.warning(
-                f"refused {event.peer.address}: {reason.value.log}", reason=reason.label, path=event.path, **fields
+                f"refused {event.peer.address}: {reason.value.log}",
+                reason=reason.label,
+                path=event.path[:_LONGEST_PATH],
+                **fields,
             )
             return
         _log.info(

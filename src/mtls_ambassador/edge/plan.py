@@ -89,6 +89,8 @@ class EdgePlan:
     server_chain_pem: str
     server_names: tuple[str, ...]
     device_ca_pem: str
+    several_anchors: bool
+    """Tell the admission service the certificates that a device presents, so that it finds the anchor."""
     not_devices: Mapping[str, RefusalReason]
     """SHA-256 of certificates that are no device's, to the reason."""
     backend: BackendUrl
@@ -96,6 +98,8 @@ class EdgePlan:
     """PEM bundle; None: the upstream is not verified, or is plain HTTP."""
     allowed_paths: tuple[str, ...]
     storage_paths: tuple[str, ...]
+    token_jwks: str | None
+    """JWK set that verifies bound tokens; None: tokens are not bound."""
     access_log: Literal["all", "errors", "off"]
     capacity: Capacity
 
@@ -109,6 +113,7 @@ def plan_edge(
     machine_has_ipv6: bool,
     former_server_certificates: frozenset[str],
     capacity: Capacity,
+    token_jwks: str | None = None,
 ) -> EdgePlan:
     """Bring together what the user said, what was judged and what the machine is.
 
@@ -120,6 +125,7 @@ def plan_edge(
         machine_has_ipv6: Whether a host-less `listen` takes IPv6 too.
         former_server_certificates: Fingerprints of server certificates that earlier runs used.
         capacity: What the machine gives.
+        token_jwks: JWK set that verifies bound tokens, if tokens are bound.
     """
     from_nowhere = settings.listen.host is None
     not_devices = dict.fromkeys(former_server_certificates, RefusalReason.SERVER_CERTIFICATE)
@@ -137,11 +143,13 @@ def plan_edge(
         server_chain_pem=material.server_chain_pem,
         server_names=material.server_names,
         device_ca_pem=material.device_ca_pem,
+        several_anchors=len(material.anchors) > 1,
         not_devices=not_devices,
         backend=settings.mender_backend,
         upstream_trust=material.upstream_trust.absolute() if material.upstream_trust else None,
         allowed_paths=settings.allowed_paths,
         storage_paths=settings.storage_paths,
+        token_jwks=token_jwks,
         access_log=settings.access_log,
         capacity=capacity,
     )

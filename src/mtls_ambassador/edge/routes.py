@@ -6,12 +6,14 @@ import ipaddress
 import re
 from typing import Any
 
+from mtls_ambassador.edge import token_binding
 from mtls_ambassador.edge.clusters import ADMISSION, MENDER
 from mtls_ambassador.edge.plan import EdgePlan
 from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
     CERTIFICATE_HEADER,
+    CHAIN_HEADER,
     FAILURE_HEADER,
     LARGEST_AUTH_BODY,
     REQUEST_ID_HEADER,
@@ -25,7 +27,18 @@ STATUS_BODY = '{"status":"ok"}'
 AUTH_TIMEOUT = 60.0
 """Seconds that an auth request may take, management calls included."""
 
+CHAIN_FILTER = "presented-chain"
+"""Name of the HTTP filter that only the auth route turns on, and only where there are several trust anchors."""
+_CHAIN_SCRIPT = f"""
+function envoy_on_request(handle)
+  local tls = handle:streamInfo():downstreamSslConnection()
+  handle:headers():replace("{CHAIN_HEADER}", tls:urlEncodedPemEncodedPeerCertificateChain())
+end
+"""
+
 _NAMED = "named"
+_DOWNLOADS = r"/api/devices/v[0-9.]+/deployments/download([/?].*)?"
+"""Links to artifacts, query included: they are signed themselves, and clients send no token with them."""
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
@@ -106,14 +119,14 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
             "direct_response": {"status": 400},
         },
         _status_route(),
-        _auth_route(),
+        _auth_route(plan),
         # Mender's entry proxy asks no token under /api/devices/v*/authentication: nothing else of it is reachable.
         {
             "match": {"safe_regex": {"regex": "(?i)^/api/devices/[^/]+/authentication.*"}},
             "direct_response": {"status": 404},
         },
         *([_connect_route(plan)] if any(CONNECT_PATH.startswith(prefix) for prefix in plan.allowed_paths) else []),
-        *(_passing_route(plan, prefix) for prefix in plan.allowed_paths),
+        *(route for prefix in plan.allowed_paths for route in _allowed_routes(plan, prefix)),
         *(_storage_route(plan, prefix) for prefix in plan.storage_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
@@ -137,9 +150,20 @@ def _status_route() -> Json:
     }
 
 
-def _auth_route() -> Json:
+def _auth_route(plan: EdgePlan) -> Json:
     """The one route that Python answers, and the only one that is told the certificate."""
-    return {
+    filters: Json = {
+        "envoy.filters.http.buffer": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+            "buffer": {"max_request_bytes": LARGEST_AUTH_BODY},
+        }
+    }
+    if plan.several_anchors:
+        filters[CHAIN_FILTER] = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+            "source_code": {"inline_string": _CHAIN_SCRIPT},
+        }
+    route: Json = {
         # Any other method falls to the guard below it.
         "match": {"path": AUTH_PATH, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
         "route": {
@@ -156,18 +180,16 @@ def _auth_route() -> Json:
             _set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS%"),
             _request_id(),
         ],
-        "typed_per_filter_config": {
-            "envoy.filters.http.buffer": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-                "buffer": {"max_request_bytes": LARGEST_AUTH_BODY},
-            }
-        },
+        "typed_per_filter_config": filters,
     }
+    if plan.token_jwks:
+        route["request_headers_to_remove"] = ["accept-encoding"]  # the token in the answer is to be read
+    return route
 
 
 def _connect_route(plan: EdgePlan) -> Json:
     """mender-connect's WebSocket: idle for up to an hour, pings every minute keep it."""
-    return {
+    route: Json = {
         "match": {
             "path": CONNECT_PATH,
             "headers": [{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}],
@@ -181,6 +203,16 @@ def _connect_route(plan: EdgePlan) -> Json:
         },
         "request_headers_to_add": [_request_id()],
     }
+    return token_binding.with_token(route) if plan.token_jwks else route
+
+
+def _allowed_routes(plan: EdgePlan, prefix: str) -> list[Json]:
+    route = _passing_route(plan, prefix)
+    if not plan.token_jwks:
+        return [route]
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": _DOWNLOADS}}}
+    download = {**route, "match": {"prefix": prefix, "headers": [path]}}
+    return [token_binding.without_token(download), token_binding.with_token(route)]
 
 
 def _passing_route(plan: EdgePlan, prefix: str) -> Json:
@@ -201,7 +233,8 @@ def _storage_route(plan: EdgePlan, prefix: str) -> Json:
     """Artifacts that Mender's host serves outside its API: to be read, nothing else."""
     route = _passing_route(plan, prefix)
     method = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    return {**route, "match": {"prefix": prefix, "headers": [method]}}
+    route["match"] = {"prefix": prefix, "headers": [method]}
+    return token_binding.without_token(route) if plan.token_jwks else route
 
 
 def _request_id() -> Json:

@@ -66,9 +66,7 @@ class Items:
 
     def count(self) -> int:
         """How many have their files written."""
-        query = (
-            "SELECT count(*) FROM batch_item JOIN certificate USING (serial) WHERE batch = ?1 AND NOT pending"
-        )
+        query = "SELECT count(*) FROM batch_item JOIN certificate USING (serial) WHERE batch = ?1 AND NOT pending"
         return int(next(iter(self.index.read(query, self.batch)))[0])
 
     def reserve(self, made: Iterable[tuple[Item, Entry]]) -> Mapping[str, str]:

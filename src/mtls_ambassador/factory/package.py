@@ -149,6 +149,4 @@ def _write(path: str, file: File) -> None:
         os.close(descriptor)
 
 
-
-
 _LIBC = ctypes.CDLL(None, use_errno=True)

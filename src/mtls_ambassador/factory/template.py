@@ -50,7 +50,9 @@ def parse(text: str) -> Template:
         raise BatchError(f"the template {text!r} cannot be read: {error}", remedy) from error
     parts: list[tuple[str, tuple[str, str] | None]] = []
     for literal, column, specification, conversion in found:
-        if column is not None and (not column or conversion or set(column) & set(".[]") or "{" in (specification or "")):
+        if column is not None and (
+            not column or conversion or set(column) & set(".[]") or "{" in (specification or "")
+        ):
             raise BatchError(f"the template {text!r} has {{{column}}}, which is no plain column", remedy)
         parts.append((literal, None if column is None else (column.strip(), specification or "")))
     return Template(text, tuple(parts))

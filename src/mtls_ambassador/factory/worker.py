@@ -113,9 +113,7 @@ def work(recipe: Recipe, connection: Connection) -> None:
         connection.send(Failed(error.what, error.remedy))
 
 
-def _make(
-    recipe: Recipe, pattern: x509.CertificateBuilder, orders: Sequence[Order]
-) -> tuple[Made, dict[str, Package]]:
+def _make(recipe: Recipe, pattern: x509.CertificateBuilder, orders: Sequence[Order]) -> tuple[Made, dict[str, Package]]:
     certified: list[tuple[Item, Entry]] = []
     problems: list[Problem] = []
     packages: dict[str, Package] = {}
@@ -157,9 +155,7 @@ def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tupl
             name = request.require_subject(asked, order.request.name)
         else:
             name = profiles.subject(order.cn, recipe.subject)
-    certificate = profiles.device_like(
-        pattern, public, name, order.san, serial=new_serial(), signer=recipe.ca
-    )
+    certificate = profiles.device_like(pattern, public, name, order.san, serial=new_serial(), signer=recipe.ca)
     files += [File(CERTIFICATE, recipe.ca.presented_pem(certificate)), *recipe.files]
     if recipe.archives:
         made = package.archive(order.name, files, int(recipe.now.timestamp()))

@@ -91,7 +91,9 @@ class Facts:
     subject_is_shared: bool = False
     """A certificate of this subject and issuer was admitted, or refused, with another identity."""
     adoption: Adoption | None = None
-    """The operator's word about this identity."""
+    """The operator's word about this identity, until the certificate it names was admitted."""
+    auth_key_is_anothers: bool = False
+    """The auth key was admitted with a certificate of another key; only where `require_same_key` is off."""
 
 
 class EventKind(StrEnum):
@@ -118,7 +120,9 @@ class EventKind(StrEnum):
     ADOPTION_NOTED = "adoption_noted"
     """An operator said to whom an identity belongs."""
     FORGOTTEN = "forgotten"
-    """An operator made the ledger forget an identity or a certificate."""
+    """An operator made the ledger forget an identity or a certificate, or (both given) that the two belong together."""
+    KEY_SHARED = "key_shared"
+    """A certificate's key was admitted with a second identity, as two nodes at the same time can bring about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +149,5 @@ class Event:
     """HTTP status of Mender's answer to the auth request."""
     rule: str | None = None
     """The binding rule, rotation setting or adoption that decided."""
+    adoption: Adoption | None = None
+    """What the operator said (`ADOPTION_NOTED`)."""

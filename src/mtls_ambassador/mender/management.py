@@ -9,10 +9,10 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from multidict import CIMultiDict
@@ -69,6 +69,18 @@ class MenderDevice:
     auth_sets: tuple[AuthSet, ...]
 
 
+class Acceptance(Protocol):
+    """What is to be accepted."""
+
+    @property
+    def auth_set_id(self) -> str:
+        """The pending set."""
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """Sets to delete when that is done."""
+
+
 class Management:
     """Calls of the management API, bounded in number and time.
 
@@ -109,18 +121,18 @@ class Management:
         raise _unexpected(answer, "preauthorise")
 
     async def accept_where(
-        self, device_id: str, choose: Callable[[MenderDevice | None], str | None], request_id: str
+        self, device_id: str, choose: Callable[[MenderDevice | None], Acceptance | None], request_id: str
     ) -> bool:
         """Read a device with its auth sets, and accept the one that `choose` names, right after.
 
         `GET …/devauth/devices/{id}`, then `PUT …/auth/{aid}/status`. Mender has no conditional form of the second:
         what an operator does between the two is overridden. So they go in one go, without waiting in between.
+        Leftovers are deleted after that (`DELETE …/auth/{aid}`).
 
         Args:
             device_id: Mender's id.
-            choose: From the device (None: there is none of that id) to the id of an auth set, or None to change
-                nothing.
-            request_id: Goes along with both calls.
+            choose: From the device (None: there is none of that id) to what to accept, or None to change nothing.
+            request_id: Goes along with all calls.
 
         Returns:
             Whether an auth set was accepted.
@@ -136,15 +148,32 @@ class Management:
             chosen = choose(read_device(_object(answer)) if answer.status == 200 else None)
             if chosen is None:
                 return False
-            path = f"{_DEVICES}/{device_id}/auth/{chosen}/status"
-            answer = await self._call("PUT", path, request_id, {"status": "accepted"})
-        if answer.status == 204:
-            return True
+            path = f"{_DEVICES}/{device_id}/auth/{chosen.auth_set_id}"
+            answer = await self._call("PUT", f"{path}/status", request_id, {"status": "accepted"})
+            if answer.status == 204:
+                await self._delete(device_id, chosen.leftovers, request_id)
+                return True
         if answer.status == 422:
             raise DeviceLimitReached("Mender's limit of accepted devices is reached", "Raise it, or remove devices.")
         if answer.status in (400, 404):
             raise StateChanged(f"Mender answered {answer.status} when the auth set was accepted")
         raise _unexpected(answer, "accept an auth set")
+
+    async def _delete(self, device_id: str, auth_sets: Sequence[str], request_id: str) -> None:
+        """Delete auth sets that nobody is to use any more; what cannot be deleted is told, and left."""
+        for auth_set in auth_sets:
+            try:
+                answer = await self._call("DELETE", f"{_DEVICES}/{device_id}/auth/{auth_set}", request_id)
+                if answer.status not in (204, 404):
+                    raise _unexpected(answer, "delete an auth set")
+            except (ManagementUnavailable, ManagementForbidden) as error:
+                _log.warning(
+                    "a preauthorised key that was replaced is left in Mender: delete it there",
+                    device=device_id,
+                    auth_set=auth_set,
+                    reason=str(error),
+                    request_id=request_id,
+                )
 
     async def probe(self) -> None:
         """Ask for something small, to learn whether the API would help; a role that may not read it is no failure."""

@@ -14,6 +14,8 @@ class Throttle:
         per_second: How many pass in the long run.
     """
 
+    __slots__ = ("_burst", "_held_back", "_last", "_per_second", "_tokens")  # there may be 100,000 of them
+
     def __init__(self, burst: int, per_second: float) -> None:
         self._burst = float(burst)
         self._per_second = per_second
@@ -34,6 +36,11 @@ class Throttle:
             return None
         self._tokens -= 1
         return self.take()
+
+    @property
+    def wait(self) -> float:
+        """Seconds from the last `admit` until one more would pass."""
+        return max(0.0, (1 - self._tokens) / self._per_second)
 
     def take(self) -> int:
         """How many were held back since this was last asked; for a summary when it is quiet again."""
@@ -66,6 +73,11 @@ class ThrottleEach:
                 self._forgotten += self._throttles.popitem(last=False)[1].take()
         self._throttles.move_to_end(peer)
         return throttle.admit(now)
+
+    def wait(self, peer: Hashable) -> float:
+        """As `Throttle.wait`, for one peer; 0 for one that is not remembered."""
+        throttle = self._throttles.get(peer)
+        return throttle.wait if throttle else 0.0
 
     def take(self) -> int:
         """How many of all peers were held back and not yet told."""

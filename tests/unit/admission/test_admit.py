@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mtls_ambassador.admission.admit import Admission, Verdict
+from mtls_ambassador.admission.admit import Admission, Shared, Verdict
 from mtls_ambassador.admission.certificate import PeerCertificate
+from mtls_ambassador.admission.contests import Contests
+from mtls_ambassador.admission.decision import Accept
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.flights import Flights
 from mtls_ambassador.admission.identity import parse_identity
+from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.request import AuthRequest
+from mtls_ambassador.admission.standing import Rotation, Terms
+from mtls_ambassador.ledger.errors import LedgerUnavailable
+from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Claim, Event, EventKind, Facts, Holder
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
@@ -27,7 +34,7 @@ from mtls_ambassador.mender.errors import (
     StateChanged,
     UpstreamUnavailable,
 )
-from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, Management, MenderDevice
+from mtls_ambassador.mender.management import Acceptance, AuthSet, AuthSetStatus, Management, MenderDevice
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.x509 import spki
@@ -36,7 +43,12 @@ from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, answer
 KEY = ed25519.Ed25519PrivateKey.generate().public_key()
 OTHER_KEY = ed25519.Ed25519PrivateKey.generate().public_key()
 FOREVER = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
-CERTIFICATE = PeerCertificate("ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False, not_after=FOREVER)
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+CERTIFICATE = PeerCertificate(
+    "ab" * 32, spki(KEY), "CN=dev-1", "CN=My CA", "01", is_ca=False, not_before=LONG_AGO, not_after=FOREVER
+)
+NOTHING, DEFAULT = Facts(), Terms()
+NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 UNAVAILABLE = ManagementUnavailable("it is down", label="error", retry_after=12)
 FORBIDDEN = ManagementForbidden("the role does not allow it")
 UNREACHABLE = UpstreamUnavailable("Mender cannot be reached")
@@ -66,6 +78,8 @@ class Scene(Management):
         known: What preauthorising says: None (201), the id (409), or an error.
         found: What reading the device says.
         accepted: What accepting the set says.
+        facts: What the ledger says.
+        terms: The owner's.
     """
 
     def __init__(
@@ -75,14 +89,20 @@ class Scene(Management):
         known: str | Exception | None = None,
         found: MenderDevice | Exception | None = None,
         accepted: Exception | None = None,
+        facts: Facts | Exception = NOTHING,
+        terms: Terms = DEFAULT,
     ) -> None:
         super().__init__(ScriptedEgress(), PersonalAccessToken("t"))
         self.clock = Clock()
         self.memory = AdmittedLately(10, 60, self.clock)
-        self.admission = Admission(self, self.memory, Flights(), self.clock)
+        self.facts_known = facts
+        self.events: list[Event] = []
+        shared = Shared(self.memory, Flights(), Contests(self.clock), self, Journal([self.events.append], lambda: NOW))
+        self.admission = Admission(self, terms, shared, self.clock, lambda: NOW)
         self.forwarded = list(forwarded)
         self.known, self.found, self.accepted = known, found, accepted
         self.steps: list[str] = []
+        self.token = b"a token"
 
     async def preauthorise(self, identity: Mapping[str, Any], public_key_pem: str, request_id: str) -> str | None:
         assert (set(identity), request_id) == ({"mac"}, "r")
@@ -92,8 +112,17 @@ class Scene(Management):
             raise self.known
         return self.known
 
+    @property
+    def told(self) -> list[EventKind]:
+        return [event.kind for event in self.events]
+
+    async def facts(self, claim: Claim) -> Facts:
+        if isinstance(self.facts_known, Exception):
+            raise self.facts_known
+        return self.facts_known
+
     async def accept_where(
-        self, device_id: str, choose: Callable[[MenderDevice | None], str | None], request_id: str
+        self, device_id: str, choose: Callable[[MenderDevice | None], Acceptance | None], request_id: str
     ) -> bool:
         assert (device_id, request_id) == ("d-1", "r")
         self.steps.append("read")
@@ -102,7 +131,8 @@ class Scene(Management):
         chosen = choose(self.found)
         if chosen is None:
             return False
-        assert chosen == "ours"
+        assert isinstance(chosen, Accept)
+        assert chosen.auth_set_id == "ours"
         self.steps.append("accept")
         if self.accepted:
             raise self.accepted
@@ -113,10 +143,13 @@ class Scene(Management):
         result = self.forwarded.pop(0)
         if isinstance(result, Exception):
             raise result
-        return answer(result, f"answer {result}")
+        return answer(result, self.token if result == 200 else f"answer {result}")
 
     async def admit(self, asked: AuthRequest | None = None, certificate: PeerCertificate = CERTIFICATE) -> Verdict:
-        return await self.admission.admit(asked or request(), certificate, self.forward, "r")
+        asked = asked or request()
+        key = hashlib.sha256(asked.public_key).hexdigest()
+        claim = Claim(asked.identity.normal_form, certificate.record("default"), key)
+        return await self.admission.admit(asked, Attempt("r", "192.0.2.1:4711", claim), self.forward)
 
     async def refusal(self) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -364,7 +397,7 @@ async def test_one_certificate_s_share_is_not_anothers() -> None:
     scene = Scene([401] * 20, known="d-1", found=device("rejected"))
     for number in range(20):
         with pytest.raises(Refused) as caught:
-            await scene.admit(certificate=replace(CERTIFICATE, fingerprint=f"{number % 2:064x}"))
+            await scene.admit(certificate=replace(CERTIFICATE, public_key=bytes([number % 2])))
         assert caught.value.reason is RefusalReason.REJECTED_BY_OPERATOR
 
 
@@ -375,3 +408,194 @@ async def test_devices_admitted_lately_use_up_nothing() -> None:
     scene.known, scene.found = "d-1", device("rejected")
     scene.forwarded.append(401)
     assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
+
+
+MINE = CERTIFICATE.record("default")
+THEIRS = replace(MINE, fingerprint="ee" * 32, key="ff" * 32, subject="CN=dev-2", serial="02")
+BEFORE = replace(THEIRS, subject=MINE.subject, not_before=LONG_AGO - dt.timedelta(days=1))
+NEEDS_APPROVAL = RefusalReason.KEY_CHANGE_NEEDS_APPROVAL
+
+
+def held_by(certificate: Certificate, mender_id: str | None = "d-1", **more: Any) -> Facts:
+    return Facts(holder=Holder(certificate, mender_id, NOW), **more)
+
+
+async def test_known_to_the_ledger_costs_no_management_call() -> None:
+    scene = Scene([200], facts=held_by(MINE, known=True))
+    await scene.admit()
+    assert scene.steps == ["forward"]
+    assert scene.told == [EventKind.ADMITTED]
+
+
+async def test_known_to_the_ledger_but_not_to_mender_any_more() -> None:
+    scene = Scene([401, 200], facts=held_by(MINE, known=True))
+    await scene.admit()
+    assert scene.steps == ["forward", "preauthorise", "forward"]
+
+
+async def test_a_readmission_is_told() -> None:
+    scene = Scene([401, 200], facts=held_by(MINE, "former", known=True))
+    scene.token = b"e30.eyJzdWIiOiJkLTEifQ.x"  # {"sub":"d-1"}
+    await scene.admit()
+    assert scene.told == [EventKind.READMITTED, EventKind.ADMITTED]
+    assert [event.mender_id for event in scene.events] == ["d-1", "d-1"]
+
+
+async def test_a_certificate_of_another_identity_reaches_nobody() -> None:
+    scene = Scene([], facts=Facts(other_identities=('{"mac":"z"}',)))
+    refusal = await scene.refusal()
+    assert refusal.reason is RefusalReason.CERTIFICATE_HAS_ANOTHER_IDENTITY
+    assert '{"mac":"z"}' in refusal.detail
+    assert scene.steps == []
+
+
+async def test_a_certificate_may_have_several_identities_where_the_owner_says_so() -> None:
+    scene = Scene([200], facts=Facts(other_identities=("z",)), terms=Terms(one_identity=False))
+    await scene.admit()
+    assert scene.steps == ["preauthorise", "forward"]
+
+
+async def test_anothers_identity_is_never_preauthorised() -> None:
+    scene = Scene([401], facts=held_by(THEIRS), found=device("pending", "accepted"))
+    refusal = await scene.refusal()
+    assert refusal.reason is NEEDS_APPROVAL
+    assert "serial 02" in refusal.detail
+    assert scene.steps == ["forward", "read"]
+
+
+@pytest.mark.parametrize("found", [None, device("pending"), device("pending", "pending")])
+async def test_anothers_identity_is_not_taken_when_mender_has_removed_it(found: MenderDevice | None) -> None:
+    scene = Scene([401], facts=held_by(THEIRS), found=found)
+    assert (await scene.refusal()).reason is NEEDS_APPROVAL
+    assert scene.steps == ["forward", "read"]
+
+
+async def test_anothers_identity_whose_mender_id_nobody_knows() -> None:
+    scene = Scene([401], facts=held_by(THEIRS, None))
+    assert (await scene.refusal()).reason is NEEDS_APPROVAL
+    assert scene.steps == ["forward"]
+
+
+async def test_an_operators_approval_counts_for_anothers_identity() -> None:
+    scene = Scene([200], facts=held_by(THEIRS))
+    await scene.admit()
+    assert scene.steps == ["forward"]
+    assert scene.told == [EventKind.ADMITTED]
+
+
+async def test_rotation_to_a_later_certificate_of_the_same_subject() -> None:
+    scene = Scene([401, 200], known="d-1", facts=held_by(BEFORE), found=device("pending", "accepted"))
+    await scene.admit()
+    assert scene.steps == ["preauthorise", "forward", "read", "accept", "forward"]
+    assert scene.told == [EventKind.ROTATED, EventKind.ADMITTED]
+    assert scene.events[0].rule == "rotation: same-subject"
+
+
+async def test_the_key_before_is_superseded() -> None:
+    scene = Scene([401, 401], known="d-1", facts=held_by(MINE, known=True), found=device("rejected", "accepted"))
+    assert (await scene.refusal()).reason is RefusalReason.KEY_SUPERSEDED
+    assert scene.told == []
+
+
+async def test_adoption() -> None:
+    adoption = Adoption('{"mac":"a"}', AdoptionKind.FINGERPRINT, MINE.fingerprint)
+    scene = Scene([401, 200], known="d-1", facts=Facts(adoption=adoption), found=device("pending", "accepted"))
+    await scene.admit()
+    assert scene.told == [EventKind.ADOPTED, EventKind.ADMITTED]
+
+
+async def test_adoption_by_the_first_to_come() -> None:
+    terms = Terms(adopt_until=NOW + dt.timedelta(seconds=1))
+    scene = Scene([401, 200], known="d-1", terms=terms, found=device("pending", "accepted"))
+    await scene.admit()
+    assert scene.told == [EventKind.ADOPTED, EventKind.ADMITTED]
+
+
+async def test_a_replayed_auth_key_reaches_nobody() -> None:
+    scene = Scene([], facts=Facts(auth_key_is_anothers=True))
+    assert (await scene.refusal()).reason is NEEDS_APPROVAL
+    assert scene.steps == []
+
+
+class TestWithoutLedger:
+    DOWN = LedgerUnavailable("the disk is full", "Make room.")
+
+    async def test_whom_mender_accepts_gets_in(self) -> None:
+        scene = Scene([200], facts=self.DOWN)
+        await scene.admit()
+        assert scene.steps == ["forward"]
+
+    async def test_whoever_was_admitted_lately_is_not_even_asked_about(self) -> None:
+        scene = Scene([200, 200])
+        await scene.admit()
+        scene.facts_known = self.DOWN
+        await scene.admit()
+        assert scene.steps == ["preauthorise", "forward", "forward"]
+
+    async def test_nobody_else(self) -> None:
+        scene = Scene([401], facts=self.DOWN)
+        refusal = await scene.refusal()
+        assert refusal.reason is RefusalReason.LEDGER_UNAVAILABLE
+        assert refusal.reason.value.status == 503
+        assert refusal.retry_after == 30
+        assert scene.steps == ["forward"]
+
+    async def test_a_key_that_is_not_the_certificates_tells_nothing(self) -> None:
+        scene = Scene([], facts=self.DOWN)
+        with pytest.raises(Refused) as caught:
+            await scene.admit(request("a", OTHER_KEY))
+        assert caught.value.reason is RefusalReason.LEDGER_UNAVAILABLE
+        assert scene.steps == []
+
+
+async def test_a_contested_identity_is_not_taken_over_and_its_holder_stays() -> None:
+    scene = Scene([401] * 20, known="d-1", facts=held_by(BEFORE), found=device("pending", "rejected"))
+    rival = replace(CERTIFICATE, public_key=spki(OTHER_KEY), fingerprint="cd" * 32)
+    for _ in range(3):
+        with pytest.raises(Refused):
+            await scene.admit()
+        with pytest.raises(Refused):
+            await scene.admit(request("a", OTHER_KEY), rival)
+    scene.steps.clear()
+    scene.found = device("pending", "accepted")
+    assert (await scene.refusal()).reason is RefusalReason.IDENTITY_CONTESTED
+    assert scene.steps == ["forward", "read"]
+    scene.found = device("rejected", "accepted")
+    assert (await scene.refusal()).reason is RefusalReason.KEY_SUPERSEDED, "the better reason is still told"
+    assert scene.told.count(EventKind.CONTESTED) == 1
+    scene.facts_known, scene.forwarded = held_by(MINE, known=True), [200]
+    await scene.admit()
+    scene.clock.now += 600
+    scene.found = device("pending", "accepted")
+    scene.facts_known, scene.forwarded = held_by(BEFORE), [401, 200]
+    scene.memory.drop(next(iter(scene.memory._until)))
+    await scene.admit()
+    assert scene.told[-2:] == [EventKind.ROTATED, EventKind.ADMITTED]
+
+
+async def test_one_certificate_claims_one_thing_at_a_time() -> None:
+    """Else it could claim two identities while it has none."""
+    scene = Scene([200, 200])
+    gate, waiting = asyncio.Event(), 0
+
+    async def facts(claim: Claim) -> Facts:
+        nonlocal waiting
+        waiting += 1
+        await gate.wait()
+        return Facts()
+
+    scene.facts = facts  # type: ignore[method-assign]
+    both = asyncio.gather(scene.admit(request("a")), scene.admit(request("b")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert waiting == 1
+    gate.set()
+    await both
+
+
+@pytest.mark.parametrize("rotation", list(Rotation))
+async def test_rejected_by_the_operator_whatever_the_terms(rotation: Rotation) -> None:
+    for facts in (Facts(), held_by(MINE, known=True), held_by(THEIRS), held_by(BEFORE)):
+        scene = Scene([401] * 2, known="d-1", facts=facts, terms=Terms(rotation), found=device("pending", "rejected"))
+        assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
+        assert "accept" not in scene.steps

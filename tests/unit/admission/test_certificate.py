@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
+import hashlib
 from urllib.parse import quote
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from mtls_ambassador.admission.certificate import (
     PeerCertificate,
@@ -18,6 +19,7 @@ from mtls_ambassador.admission.certificate import (
     require_device,
 )
 from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.config.binding import CertificateField
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
@@ -86,11 +88,73 @@ def test_extension_that_stands_twice_is_refused() -> None:
     assert caught.value.reason is RefusalReason.CERTIFICATE_UNREADABLE
 
 
-def test_name_of_a_kind_that_is_not_known_is_no_fault_of_ours() -> None:
-    """An x400Address among the alternative names is legal, and nothing of it matters here."""
-    value = patched(CA.device("x", san=["DNS:abc"]), b"\x82\x03abc", b"\xa3\x03\x0c\x01a")
-    with contextlib.suppress(Refused):
-        assert not read_certificate(value).is_ca
+X400_ADDRESS = (b"\x82\x03abc", b"\xa3\x03\x0c\x01a")
+NOT_ASCII = (b"\x82\x03abc", b"\x82\x03a\xffc")
+each_odd_name = pytest.mark.parametrize("change", [X400_ADDRESS, NOT_ASCII], ids=["x400Address", "not ASCII"])
+
+
+@each_odd_name
+@pytest.mark.parametrize("basic_constraints", [False, None])
+def test_a_name_that_cannot_be_read_keeps_no_device_out(
+    change: tuple[bytes, bytes], basic_constraints: bool | None
+) -> None:
+    """Only rules about alternative names miss them, and know that they do."""
+    found = read_certificate(patched(CA.device("x", san=["DNS:abc"], ca=basic_constraints), *change))
+    assert not found.is_ca
+    assert found.values(CertificateField.COMMON_NAME) == ("x",)
+    for name in (CertificateField.DNS_NAME, CertificateField.URI, CertificateField.EMAIL):
+        assert found.values(name) is None
+
+
+@each_odd_name
+def test_a_name_that_cannot_be_read_makes_no_ca_a_device(change: tuple[bytes, bytes]) -> None:
+    for length in (None, 0):
+        holder = CA.device("x", san=["DNS:abc"], ca=True, path_length=length)
+        with pytest.raises(Refused) as caught:
+            read_certificate(patched(holder, *change))
+        assert caught.value.reason is RefusalReason.CERTIFICATE_UNREADABLE
+
+
+def test_reads_what_rules_compare() -> None:
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, "dev-1"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Line 1"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Plänt"),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, "4711"),
+        ]
+    )
+    names = ["DNS:b.example", "DNS:a.example", "URI:urn:x:1", "email:a@b.c", "IP:127.0.0.1"]
+    holder = CA.device("", subject=name, san=names, serial=0xAB)
+    found = read(holder)
+    assert {field.value: found.values(field) for field in CertificateField} == {
+        "subject.CN": ("dev-1",),
+        "subject.serialNumber": ("4711",),
+        "subject.OU": ("Line 1", "Plänt"),
+        "subject.O": (),
+        "san.dns": ("b.example", "a.example"),
+        "san.uri": ("urn:x:1",),
+        "san.email": ("a@b.c",),
+        "serial": ("ab",),
+        "issuer": ("CN=My CA",),
+        "key": (hashlib.sha256(found.public_key).hexdigest(),),
+        "fingerprint": (holder.fingerprint,),
+    }
+    assert found.not_before == holder.certificate.not_valid_before_utc
+    assert found.not_after == holder.certificate.not_valid_after_utc
+
+
+def test_a_certificate_without_names_has_none() -> None:
+    found = read(CA.device("", subject=x509.Name([])))
+    assert all(found.values(name) == () for name in CertificateField if not name.is_single)
+
+
+def test_names_beyond_number_are_not_looked_at() -> None:
+    many = [f"DNS:{number}.example" for number in range(32)]
+    assert len(read(CA.device("x", san=many)).values(CertificateField.DNS_NAME) or ()) == 32
+    found = read(CA.device("x", san=[*many, "DNS:x.example", "email:a@b.c"]))
+    assert found.values(CertificateField.DNS_NAME) is None
+    assert found.values(CertificateField.EMAIL) == ("a@b.c",)
 
 
 def test_devices_are_devices() -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from mtls_ambassador.admission.decision import Accept, Decision, Refuse, decide
+from mtls_ambassador.admission.standing import Ground, Standing
 from mtls_ambassador.mender.management import AuthSet, AuthSetStatus, MenderDevice
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.x509 import spki
@@ -25,6 +26,8 @@ ACCEPTED, PENDING, PREAUTHORIZED, REJECTED, UNKNOWN = (
     AuthSetStatus.UNKNOWN,
 )
 OURS = "ours"
+FREE = Standing(Ground.FREE, "nobody has it")
+HELD = Standing(Ground.HELD, "it is another's")
 NOON, SECOND = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC), dt.timedelta(milliseconds=1)
 Order = Literal["ours is the oldest", "the same moment", "another is older", "another has no time", "ours has no time"]
 OWN: list[AuthSetStatus | None] = [None, *AuthSetStatus]
@@ -74,7 +77,7 @@ def time_of(other: int, order: Order) -> dt.datetime | None:
 
 def decisions(own: AuthSetStatus | None, others: Sequence[AuthSetStatus]) -> set[Decision]:
     """The decision, wherever our set stands in the list."""
-    return {decide(device(own, others, at=at), our_key()) for at in range(len(others) + 1)}
+    return {decide(device(own, others, at=at), our_key(), FREE) for at in range(len(others) + 1)}
 
 
 @pytest.mark.parametrize("own", OWN, ids=str)
@@ -110,10 +113,10 @@ def test_every_combination(own: AuthSetStatus | None, others: tuple[AuthSetStatu
     [
         (PENDING, [], Accept(OURS)),
         (PENDING, [PENDING, PENDING], Accept(OURS)),
-        (PENDING, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
-        (PENDING, [PREAUTHORIZED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
-        (PENDING, [ACCEPTED, REJECTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
-        (None, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)),
+        (PENDING, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, FREE.why)),
+        (PENDING, [PREAUTHORIZED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, FREE.why)),
+        (PENDING, [ACCEPTED, REJECTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, FREE.why)),
+        (None, [ACCEPTED], Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, FREE.why)),
         (PENDING, [REJECTED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
         (PENDING, [REJECTED, PREAUTHORIZED], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
         (REJECTED, [], Refuse(RefusalReason.REJECTED_BY_OPERATOR)),
@@ -140,36 +143,37 @@ def test_rows(own: AuthSetStatus | None, others: list[AuthSetStatus], decision: 
 def test_of_pending_keys_the_oldest_is_accepted_and_no_other(order: Order, size: int) -> None:
     """Where Mender does not say which is the oldest, or two are, the operator has to choose."""
     for at in range(size + 1):
-        decision = decide(device(PENDING, [PENDING] * size, at=at, order=order), our_key())
+        decision = decide(device(PENDING, [PENDING] * size, at=at, order=order), our_key(), FREE)
         if order == "ours is the oldest":
             assert decision == Accept(OURS)
         else:
-            assert decision == Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL)
+            assert decision == Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, "another key came first")
 
 
 def test_a_single_pending_key_needs_no_time() -> None:
-    assert decide(device(PENDING, [], order="ours has no time"), our_key()) == Accept(OURS)
+    assert decide(device(PENDING, [], order="ours has no time"), our_key(), FREE) == Accept(OURS)
 
 
 def test_time_never_helps_in_but_among_pending_keys() -> None:
     for own, others, order in itertools.product(OWN, OTHERS, get_args(Order)):
-        decision = decide(device(own, others, order=order), our_key())
-        assert decision == decide(device(own, others), our_key()) or {own, *others} == {PENDING}
+        decision = decide(device(own, others, order=order), our_key(), FREE)
+        assert decision == decide(device(own, others), our_key(), FREE) or {own, *others} == {PENDING}
 
 
 def test_no_device() -> None:
-    assert decide(None, our_key()) == Refuse(RefusalReason.MENDER_REFUSED)
+    assert decide(None, our_key(), FREE) == Refuse(RefusalReason.MENDER_REFUSED)
+    assert decide(None, our_key(), HELD) == Refuse(RefusalReason.KEY_CHANGE_NEEDS_APPROVAL, HELD.why)
 
 
 def test_nothing_is_touched_while_the_device_is_removed() -> None:
     for own, others in itertools.product(OWN, OTHERS):
-        assert decide(device(own, others, gone=True), our_key()) == Refuse(RefusalReason.DECOMMISSIONING)
+        assert decide(device(own, others, gone=True), our_key(), FREE) == Refuse(RefusalReason.DECOMMISSIONING)
 
 
 def test_keys_are_compared_by_what_they_are() -> None:
     spelled = public_pem(OURS).replace("\n", "\r\n")
     found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, spelled, PENDING, None),))
-    assert decide(found, our_key()) == Accept(OURS)
+    assert decide(found, our_key(), FREE) == Accept(OURS)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_keys_are_compared_by_what_they_are() -> None:
 @pytest.mark.parametrize("status", list(AuthSetStatus))
 def test_key_that_cannot_be_read_is_somebody_elses(unreadable: str, status: AuthSetStatus) -> None:
     sets = (AuthSet("odd", unreadable, status, NOON), AuthSet(OURS, public_pem(OURS), PENDING, NOON - SECOND))
-    decision = decide(MenderDevice("device", decommissioning=False, auth_sets=sets), our_key())
+    decision = decide(MenderDevice("device", decommissioning=False, auth_sets=sets), our_key(), FREE)
     assert isinstance(decision, Accept) == (status is PENDING)
     if isinstance(decision, Accept):
         assert decision.auth_set_id == OURS
@@ -188,4 +192,41 @@ def test_an_ec_key_is_found_too() -> None:
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     found = MenderDevice("device", decommissioning=False, auth_sets=(AuthSet(OURS, pem, PENDING, None),))
-    assert decide(found, spki(key)) == Accept(OURS)
+    assert decide(found, spki(key), FREE) == Accept(OURS)
+
+
+@pytest.mark.parametrize("ground", [ground for ground in Ground if Standing(ground, "").may_take_over])
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
+@pytest.mark.parametrize("own", OWN, ids=str)
+def test_a_better_standing_changes_only_what_becomes_of_a_pending_key(
+    own: AuthSetStatus | None, others: tuple[AuthSetStatus, ...], ground: Ground
+) -> None:
+    decision = decide(device(own, others), our_key(), Standing(ground, "why"))
+    without = decide(device(own, others), our_key(), FREE)
+    taken_over = (
+        own is PENDING
+        and bool({ACCEPTED, PREAUTHORIZED} & set(others))
+        and not (REJECTED in others and ACCEPTED not in others)
+    )
+    if not taken_over:
+        assert decision == without or isinstance(without, Refuse)
+        assert isinstance(decision, Accept) == isinstance(without, Accept)
+        return
+    assert isinstance(decision, Accept)
+    assert decision.takes_over
+    assert decision.auth_set_id == OURS
+    assert decision.leftovers == tuple(f"other-{n}" for n, status in enumerate(others) if status is PREAUTHORIZED)
+
+
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
+@pytest.mark.parametrize("own", OWN, ids=str)
+def test_what_another_has_is_never_accepted(own: AuthSetStatus | None, others: tuple[AuthSetStatus, ...]) -> None:
+    assert isinstance(decide(device(own, others), our_key(), HELD), Refuse)
+
+
+@pytest.mark.parametrize("ground", list(Ground))
+def test_who_comes_after_another_pending_key_needs_more_than_the_first_claim(ground: Ground) -> None:
+    standing = Standing(ground, "why")
+    decision = decide(device(PENDING, [PENDING], order="another is older"), our_key(), standing)
+    strong = ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
+    assert decision == (Accept(OURS) if strong else Refuse(standing.refusal, "another key came first"))

@@ -41,6 +41,11 @@ class Board:
         self.landed.append(name)
 
 
+def assert_empty(flights: Flights) -> None:
+    """Nothing is kept of flights that have landed."""
+    assert (flights._queues, flights._certificates) == ({}, {})
+
+
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
@@ -66,12 +71,37 @@ async def test_one_at_a_time_in_their_order() -> None:
 
 async def test_identities_do_not_wait_for_each_other() -> None:
     board = Board(Flights())
-    tasks = [await board.start(name, identity=name, certificate="same") for name in "abc"]
+    tasks = [await board.start(name, identity=name) for name in "abc"]
     assert board.flying == ["a", "b", "c"]
     for name in "cab":
         await board.land(name)
     await asyncio.gather(*tasks)
-    assert board.flights._queues == {}, "nothing is kept of them"
+    assert_empty(board.flights)
+
+
+async def test_a_certificate_claims_one_identity_at_a_time() -> None:
+    board = Board(Flights())
+    tasks = [await board.start(name, identity=name, certificate="same") for name in "abc"]
+    for name in "abc":
+        assert board.flying == [name]
+        await board.land(name)
+    await asyncio.gather(*tasks)
+    assert_empty(board.flights)
+
+
+async def test_nobody_waits_in_a_circle() -> None:
+    """Two certificates, two identities, each way round, all at the same moment."""
+    board = Board(Flights())
+    pairs = [("c", "i"), ("d", "j"), ("c", "j"), ("d", "i")]
+    tasks = [
+        await board.start(f"{number}", identity=identity, certificate=certificate)
+        for number, (certificate, identity) in enumerate(pairs)
+    ]
+    while len(board.landed) < len(pairs):
+        for name in list(board.flying):
+            await board.land(name)
+    await asyncio.gather(*tasks)
+    assert_empty(board.flights)
 
 
 async def test_a_certificate_has_two_places() -> None:
@@ -79,9 +109,9 @@ async def test_a_certificate_has_two_places() -> None:
     tasks = [await board.start(name, certificate="flood") for name in "ab"]
     await assert_busy(await board.start("c", certificate="flood"))
     owner = await board.start("owner")
-    for name in ("a", "b", "owner"):
+    for name in ("a", "owner", "b"):  # b waits for its own certificate, and keeps nobody else waiting meanwhile
         await board.land(name)
-    assert board.landed == ["a", "b", "owner"]
+    assert board.landed == ["a", "owner", "b"]
     await asyncio.gather(*tasks, owner)
 
 
@@ -96,7 +126,7 @@ async def test_an_identity_has_sixteen() -> None:
     for task in (*tasks, other):
         task.cancel()
     await asyncio.gather(*tasks, other, return_exceptions=True)
-    assert board.flights._queues == {}
+    assert_empty(board.flights)
 
 
 async def test_waiting_has_an_end() -> None:
@@ -108,7 +138,7 @@ async def test_waiting_has_an_end() -> None:
     third = await board.start("third")
     await board.land("third")
     await third
-    assert board.flights._queues == {}
+    assert_empty(board.flights)
 
 
 async def test_those_who_leave_give_their_places_back() -> None:
@@ -123,7 +153,7 @@ async def test_those_who_leave_give_their_places_back() -> None:
     assert board.flying == ["again"]
     await board.land("again")
     await asyncio.gather(flying, waiting, again, return_exceptions=True)
-    assert board.flights._queues == {}
+    assert_empty(board.flights)
 
 
 async def test_a_flight_that_fails_lets_the_next_go() -> None:
@@ -132,7 +162,7 @@ async def test_a_flight_that_fails_lets_the_next_go() -> None:
         with pytest.raises(ZeroDivisionError):
             async with flights.fly("i", "c"):
                 raise ZeroDivisionError
-    assert flights._queues == {}
+    assert_empty(flights)
 
 
 async def test_a_certificate_may_be_in_the_air_four_times_for_whatever_identities() -> None:

@@ -6,10 +6,11 @@ import contextlib
 import json
 import math
 import random
-from typing import Any
+import unicodedata
+from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mtls_ambassador.admission.errors import Refused
@@ -179,3 +180,31 @@ def typed(value: Any) -> Any:
     if isinstance(value, list):
         return [typed(member) for member in value]
     return type(value), repr(value)
+
+
+SPELLED_NUMBERS = ["1", "1.0", "1e0", "1E+0", "10e-1", "0.1e1", "1.000", "100e-2"]
+
+
+@pytest.mark.parametrize("spelled", SPELLED_NUMBERS)
+def test_a_number_has_one_normal_form(spelled: str) -> None:
+    assert parse_identity(f'{{"n":{spelled}}}').normal_form == '{"n":1}' == from_text(f'{{"n":{spelled}}}').text
+
+
+@given(IDENTITIES, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
+def test_unicode_is_not_normalised(attributes: dict[str, Any], form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> None:
+    """Mender does not: what looks the same may be two devices."""
+    id_data = json.dumps({**attributes, "name": "Ge\u0301ra\u00e4t\u212b"}, ensure_ascii=False)
+    other = unicodedata.normalize(form, id_data)
+    assume(other != id_data)
+    with contextlib.suppress(Refused):  # two names may have become one
+        assert parse_identity(other).normal_form != parse_identity(id_data).normal_form
+
+
+@settings(max_examples=10)
+@given(st.text(min_size=1, max_size=8), st.integers(0, 60_000))
+def test_very_long_values_count_to_their_end(piece: str, place: int) -> None:
+    value = (piece * 60_000)[:60_000]
+    changed = f"{value[:place]}\x00{value[place:]}"
+    one, other = (parse_identity(json.dumps({"a": text})) for text in (value, changed))
+    assert one.normal_form != other.normal_form
+    assert one.normal_form == parse_identity(json.dumps({"a": value}, ensure_ascii=False, indent=1)).normal_form

@@ -44,7 +44,14 @@ def narrator(clock: Clock) -> Narrator:
 
 def flight(clock: Clock, name: str = "dev-1", request: AuthRequest | None = REQUEST) -> Flight:
     certificate = PeerCertificate(
-        name, b"key", f"CN={name}", "CN=My CA", "0a", is_ca=False, not_after=dt.datetime.max.replace(tzinfo=dt.UTC)
+        name,
+        b"key",
+        f"CN={name}",
+        "CN=My CA",
+        "0a",
+        is_ca=False,
+        not_before=dt.datetime.min.replace(tzinfo=dt.UTC),
+        not_after=dt.datetime.max.replace(tzinfo=dt.UTC),
     )
     return Flight("r-1", "192.0.2.1:4711", clock() - 0.25, certificate, request)
 

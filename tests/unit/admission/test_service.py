@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
 
-from mtls_ambassador.admission.admit import Admission
+from mtls_ambassador.admission.admit import Admission, Shared
+from mtls_ambassador.admission.anchor import Anchors
+from mtls_ambassador.admission.contests import Contests
 from mtls_ambassador.admission.flights import Flights
+from mtls_ambassador.admission.journal import Journal
 from mtls_ambassador.admission.memory import AdmittedLately
 from mtls_ambassador.admission.narrator import Narrator
+from mtls_ambassador.admission.policy import identity_binding
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
+from mtls_ambassador.admission.standing import Terms
+from mtls_ambassador.config.anchors import SINGLE, Anchor, Credentials
+from mtls_ambassador.config.binding import Binding
+from mtls_ambassador.config.binding_form import parse_binding
+from mtls_ambassador.config.values import Rate
 from mtls_ambassador.lab.auth_request import auth_request
+from mtls_ambassador.ledger.records import Claim, Event, Facts
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.tokens.base64url import decode, encode
+from mtls_ambassador.tokens.keys import TokenKey
 from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority, Holder
 from tests.unit.mender.scripted_egress import Clock, ScriptedEgress, Sent, answer
 
+ANCHOR = Anchor(SINGLE, Path("ca.pem"), "tenant_ca_pem", Credentials(None, None, SecretStr("t")), "same-subject", 1)
 PATH = "/api/devices/v1/authentication/auth_requests"
 CA = CertificateAuthority("My CA")
 SERVER = CA.server("my-server.com")
@@ -57,24 +75,43 @@ class Reply:
         return json.loads(self.body)
 
 
+class EmptyMemory:
+    async def facts(self, claim: Claim) -> Facts:
+        return Facts()
+
+
 class Service:
     """The application, with a Mender behind it whose auth answers and management answers are given."""
 
-    def __init__(self, auth: Answer, *management: Answer, require_same_key: bool = True) -> None:
-        clock = Clock()
+    def __init__(
+        self,
+        auth: Answer,
+        *management: Answer,
+        require_same_key: bool = True,
+        binding: object = None,
+        rate: Rate | None = None,
+        address_rate: Rate | None = None,
+        token_key: TokenKey | None = None,
+    ) -> None:
+        clock = self.clock = Clock()
         self.auth, self.management = auth, list(management)
         self.egress = ScriptedEgress()
         self.egress.always = self._mender
-        admission = Admission(
-            Management(self.egress, PersonalAccessToken("t", clock), clock), AdmittedLately(9, 60, clock), Flights()
-        )
+        self.events: list[Event] = []
+        journal = Journal([self.events.append], lambda: dt.datetime.now(dt.UTC))
+        shared = Shared(AdmittedLately(9, 60, clock), Flights(), Contests(clock), EmptyMemory(), journal)
+        admission = Admission(Management(self.egress, PersonalAccessToken("t", clock), clock), Terms(), shared)
         policy = Policy(
             require_same_key=require_same_key,
             server_keys=frozenset({spki(SERVER.key.public_key())}),
             ca_keys=frozenset({spki(CA.key.public_key())}),
+            bindings={ANCHOR.name: identity_binding(parse_binding(binding) if binding else Binding())},
+            anchors=Anchors((ANCHOR,), {ANCHOR.name: (CA.certificate,)}),
+            rates=AuthRates(rate, address_rate, clock),
+            token_key=token_key,
         )
         self.outcomes = Outcomes()
-        self.app = create_app(admission, self.egress, policy, self.outcomes, Narrator())
+        self.app = create_app({ANCHOR.name: admission}, self.egress, policy, self.outcomes, Narrator(), journal)
 
     @property
     def forwarded(self) -> list[Sent]:
@@ -208,6 +245,51 @@ async def test_refusals_before_mender_hears_of_it(
     assert line["remedy"]
 
 
+CN_IS_MAC = [{"certificate": "subject.CN", "identity": "mac"}]
+WHY = "expected subject.CN a, got dev-1 (rule: subject.CN equals mac)"
+
+
+async def test_a_certificate_that_does_not_match_its_identity_is_refused(log: io.StringIO) -> None:
+    service = Service(TOKEN, binding={"mode": "refuse", "rules": CN_IS_MAC})
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (401, "identity_mismatch")
+    assert "dev-1" not in reply.body.decode()
+    assert service.egress.sent == []
+    assert service.outcomes.counts == {"identity_mismatch": 1}
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["reason"], line["detail"], line["identity"]) == ("identity_mismatch", WHY, '{"mac":"a"}')
+
+
+async def test_one_that_matches_is_not(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), binding={"rules": CN_IS_MAC})
+    holder = CA.device("a", key=DEVICE.key)
+    assert (await service.post(holder)).status == 200
+    assert service.outcomes.counts == {"admitted": 1}
+    assert "binding" not in log.getvalue()
+
+
+async def test_mode_warn_admits_and_says_so_but_not_each_time(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), binding={"mode": "warn", "rules": CN_IS_MAC})
+    for _ in range(5):
+        assert (await service.post()).status == 200
+    assert service.outcomes.counts == {"admitted": 5, "binding_warned": 5}
+    lines = [line for line in map(json.loads, log.getvalue().splitlines()) if "would_be" in line]
+    assert len(lines) == 3
+    assert lines[0]["event"] == (
+        "binding mode refuse would refuse 192.0.2.1:4711: "
+        "the client's certificate does not match the identity in the auth request"
+    )
+    assert (lines[0]["level"], lines[0]["would_be"], lines[0]["detail"]) == ("warning", "identity_mismatch", WHY)
+    assert (lines[0]["subject"], lines[0]["request_id"]) == ("CN=dev-1", "r-1")
+
+
+@pytest.mark.parametrize("binding", [None, {"mode": "off", "rules": CN_IS_MAC}])
+async def test_without_rules_nothing_is_compared(binding: object) -> None:
+    service = Service(TOKEN, answer(201), binding=binding)
+    assert (await service.post()).status == 200
+    assert service.outcomes.counts == {"admitted": 1}
+
+
 async def test_separate_key_is_a_setting() -> None:
     service = Service(TOKEN, answer(201), require_same_key=False)
     assert (await service.post(x_edge_client_cert=quote(ODD_KEY.pem.decode()))).status == 200
@@ -260,3 +342,72 @@ async def test_logs_hold_no_secret(log: io.StringIO) -> None:
 def test_repeated_headers_stay_repeated() -> None:
     found = forwarded_headers([(b"X-A", b"1"), (b"x-a", b"2"), (b"Host", b"h"), (b"X-Edge-Foo", b"3"), (b"TE", b"4")])
     assert list(found.items()) == [("X-A", "1"), ("x-a", "2")]
+
+
+async def test_a_certificate_beyond_its_rate_is_told_when_to_come_again(log: io.StringIO) -> None:
+    service = Service(TOKEN, answer(201), rate=Rate(2, "m"))
+    assert [(await service.post()).status for _ in range(2)] == [200, 200]
+    for _ in range(10):
+        reply = await service.post(body=b"not looked at")
+        assert (reply.status, reply.json["reason"]) == (429, "rate_limited")
+        assert reply.header(b"retry-after") == b"30"
+    assert len(service.forwarded) == 2
+    assert service.outcomes.counts == {"admitted": 2, "rate_limited": 10}
+    lines = [line for line in map(json.loads, log.getvalue().splitlines()) if line.get("reason") == "rate_limited"]
+    assert len(lines) == 10
+    assert lines[0]["detail"] == "more than auth_rate_per_certificate"
+    service.clock.now += 30
+    assert (await service.post()).status == 200
+
+
+async def test_an_address_beyond_its_rate_is_refused_before_its_certificate_is_read() -> None:
+    service = Service(TOKEN, answer(201), address_rate=Rate(1, "h"))
+    assert (await service.post()).status == 200
+    reply = await service.post(x_edge_client_cert="nonsense")
+    assert (reply.status, reply.json["reason"]) == (429, "rate_limited")
+    assert reply.header(b"retry-after") == b"3600"
+    assert (await service.post(x_edge_client_address="192.0.2.2:1")).status == 200
+
+
+async def test_what_a_device_presented_does_not_reach_mender() -> None:
+    service = Service(TOKEN, answer(201))
+    await service.post(x_edge_client_chain="x")
+    (sent,) = service.forwarded
+    assert not [name for name in sent.headers if name.lower().startswith("x-edge-")]
+
+
+KEY = TokenKey.of(ec.derive_private_key(1, ec.SECP256R1()))
+MENDERS = f"a.{encode(json.dumps({'exp': 1_800_000_000}).encode())}.c".encode()
+
+
+async def test_a_bound_token_takes_the_place_of_menders(log: io.StringIO) -> None:
+    service = Service(
+        answer(200, MENDERS, Content_Type="application/jwt", X_Of_Tomorrow="1"), answer(201), token_key=KEY
+    )
+    reply = await service.post()
+    claims = json.loads(decode(reply.body.split(b".")[1].decode()))
+    assert claims["cnf"] == {"x5h": DEVICE.fingerprint}
+    assert claims["mtk"] == MENDERS.decode()
+    assert sorted(reply.headers) == [
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"content-type", b"application/jwt"),
+        (b"x-of-tomorrow", b"1"),
+    ]
+    assert service.outcomes.counts == {"admitted": 1}
+    assert reply.body.decode() not in log.getvalue()
+
+
+async def test_other_answers_pass_as_they_are() -> None:
+    service = Service(answer(400, b'{"error": "x"}'), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.body) == (400, b'{"error": "x"}')
+
+
+async def test_what_cannot_be_bound_is_not_handed_out(log: io.StringIO) -> None:
+    service = Service(answer(200, b"a-secret-of-mender"), answer(201), token_key=KEY)
+    reply = await service.post()
+    assert (reply.status, reply.json["reason"]) == (502, "token_not_bindable")
+    assert service.outcomes.counts == {"token_not_bindable": 1}
+    assert "Mender's answer is no JWT" in log.getvalue()
+    assert "a-secret-of-mender" not in log.getvalue()
+    assert b"a-secret-of-mender" not in reply.body

@@ -122,3 +122,28 @@ def test_secrets_show_in_no_representation_and_no_error() -> None:
     with pytest.raises(ValidationError) as caught:
         settings(mender_token="hunter3", listen="x")
     assert "hunter" not in f"{caught.value!r} {caught.value!s}"
+
+
+def test_the_ledger_is_a_file_unless_said_otherwise_and_its_url_is_secret() -> None:
+    assert settings().ledger_url is None
+    assert settings().ledger_retention == 90 * 86400
+    shared = settings(ledger_url="postgresql://edge:geheim@db/ledger", ledger_retention="30d")
+    assert shared.ledger_retention == 30 * 86400
+    assert shared.ledger_url is not None
+    assert shared.ledger_url.get_secret_value() == "postgresql://edge:geheim@db/ledger"
+    assert "geheim" not in repr(shared)
+    with pytest.raises(ValidationError) as caught:
+        settings(ledger_url="mysql://edge:geheim@db/ledger")
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_token_key_that_is_none_is_told_without_repeating_it() -> None:
+    with pytest.raises(ValidationError, match="holds no private key in PEM") as caught:
+        Settings.model_validate({"mender_backend": "https://x", "mender_token": "t", "token_key": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_tokens_are_not_bound_by_default() -> None:
+    settings = Settings.model_validate({"mender_backend": "https://x", "mender_token": "t"})
+    assert settings.bind_tokens is False
+    assert settings.token_key is None

@@ -395,6 +395,7 @@ TEXTS = {
     "server_cert",
     "server_key",
     "tenant_ca_pem",
+    "audit_log",
     "state_dir",
     "envoy_path",
 }
@@ -606,6 +607,144 @@ def test_all_problems_are_told_at_once() -> None:
 def test_a_given_value_has_no_representation() -> None:
     assert SECRET not in repr(Given(SECRET, "environment MTLS_MENDER_PASS"))
     assert SECRET not in repr(load(None, LEAST, {}))
+
+
+# Trust anchors
+
+ANCHORS = {
+    "yaml": """
+trust_anchors:
+  - {name: plant-1, ca: /1.pem, mender_token_file: FILE}
+  - {name: plant-2, ca: /2.pem, mender_user: a@b.c, mender_pass: hunter2-never-shown, rotation: never}
+auth_rate_per_certificate: off
+adopt_until: 2026-12-31
+""",
+    "toml": """
+auth_rate_per_certificate = "off"
+adopt_until = 2026-12-31
+[[trust_anchors]]
+name = "plant-1"
+ca = "/1.pem"
+mender_token_file = "FILE"
+[[trust_anchors]]
+name = "plant-2"
+ca = "/2.pem"
+mender_user = "a@b.c"
+mender_pass = "hunter2-never-shown"
+rotation = "never"
+""",
+    "json": """
+{"trust_anchors": [
+  {"name": "plant-1", "ca": "/1.pem", "mender_token_file": "FILE"},
+  {"name": "plant-2", "ca": "/2.pem", "mender_user": "a@b.c", "mender_pass": "hunter2-never-shown", "rotation": "never"}
+ ], "auth_rate_per_certificate": "off", "adopt_until": "2026-12-31"}
+""",
+    "hcl": """
+trust_anchors "plant-1" {
+  ca = "/1.pem"
+  mender_token_file = "FILE"
+}
+trust_anchors "plant-2" {
+  ca = "/2.pem"
+  mender_user = "a@b.c"
+  mender_pass = "hunter2-never-shown"
+  rotation = "never"
+}
+auth_rate_per_certificate = "off"
+adopt_until = "2026-12-31"
+""",
+}
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text("t-1\n")
+    return file
+
+
+@pytest.mark.parametrize("extension", ANCHORS)
+def test_all_formats_say_the_same_of_trust_anchors(tmp_path: Path, token_file: Path, extension: str) -> None:
+    content = ANCHORS[extension].replace("FILE", str(token_file))
+    loaded = from_file(tmp_path, f"c.{extension}", content, MTLS_MENDER_BACKEND=BACKEND)
+    anchors = [
+        {"name": "plant-1", "ca": "/1.pem", "mender_token": "t-1"},
+        {"name": "plant-2", "ca": "/2.pem", "mender_user": "a@b.c", "mender_pass": SECRET, "rotation": "never"},
+    ]
+    rest = {"mender_backend": BACKEND, "auth_rate_per_certificate": "off", "adopt_until": "2026-12-31"}
+    assert loaded.settings == Settings.model_validate({"trust_anchors": anchors, **rest})
+    assert loaded.warnings == ()
+
+
+def test_a_list_in_hcl_is_the_same_as_its_blocks(tmp_path: Path) -> None:
+    content = 'trust_anchors = [{ name = "a", ca = "/a.pem" }, { name = "b", ca = "/b.pem" }]'
+    loaded = from_file(tmp_path, "c.hcl", content, **LEAST)
+    assert [anchor.name for anchor in loaded.settings.anchors] == ["a", "b"]
+
+
+def test_trust_anchors_in_the_environment_and_on_the_command_line_are_json(token_file: Path) -> None:
+    text = json.dumps([{"name": "a", "ca": "/a.pem", "mender_token_file": str(token_file)}])
+    for loaded in (
+        load(None, {"MTLS_MENDER_BACKEND": BACKEND, "MTLS_TRUST_ANCHORS": text}, {}),
+        load(None, {"MTLS_MENDER_BACKEND": BACKEND}, {"trust_anchors": text}),
+    ):
+        (anchor,) = loaded.settings.anchors
+        assert anchor.credentials.token is not None
+        assert anchor.credentials.token.get_secret_value() == "t-1"
+
+
+def test_no_secret_stands_on_the_command_line() -> None:
+    text = json.dumps([{"name": "a", "ca": "/a.pem", "mender_user": "u", "mender_pass": SECRET}])
+    told = complaint(command_line={"trust_anchors": text})
+    assert told.startswith("trust_anchors (command line --trust-anchors): holds a password or token")
+    assert "mender_pass_file" in told
+
+
+def test_a_file_with_an_anchors_secret_that_everybody_may_read_is_warned_of(tmp_path: Path, token_file: Path) -> None:
+    file = tmp_path / "c.yaml"
+    for secret, warned in ({"mender_token": SECRET}, True), ({"mender_token_file": str(token_file)}, False):
+        file.write_text(yaml.safe_dump({"trust_anchors": [{"name": "a", "ca": "/a.pem", **secret}]}))
+        file.chmod(0o644)
+        assert bool(load(file, {"MTLS_MENDER_BACKEND": BACKEND}, {}).warnings) is warned
+
+
+@pytest.mark.parametrize(
+    ("anchor", "subject", "what"),
+    [
+        ({"ca": "/a.pem"}, "number 2, name", "is not set"),
+        ({"name": "b"}, "b, ca", "is not set"),
+        ({"name": "b", "ca": "/b", "caa": SECRET}, "b, caa", "is not a known key"),
+        ({"name": "b", "ca": "/b", "rotation": SECRET}, "b, rotation", "is not right"),
+        ({"name": "b", "ca": "/b", "mender_token": f"{SECRET} x"}, "b, mender_token", "is no token"),
+        ({"name": "b", "ca": "/b", "mender_token": ""}, "b, mender_token", "is empty"),
+        ({"name": "b", "ca": "/b", "mender_pass": [SECRET]}, "b, mender_pass", "is not right"),
+        (
+            {"name": "b", "ca": "/b", "mender_user": "u", "mender_pass_file": "/none"},
+            "b, mender_pass_file",
+            "cannot be",
+        ),
+        ({"name": "b", "ca": "/b", "mender_pass": SECRET, "mender_pass_file": "/none"}, "b, mender_pass", "both set"),
+        ({"name": "b", "ca": "/b", "mender_user": "u"}, "b, mender_pass", "is not set, though"),
+        ({"name": "a", "ca": "/b"}, "a", "stands there twice"),
+    ],
+)
+def test_an_error_names_anchor_key_and_file(tmp_path: Path, anchor: dict[str, object], subject: str, what: str) -> None:
+    content = yaml.safe_dump({"trust_anchors": [{"name": "a", "ca": "/a.pem"}, anchor]})
+    told = complaint_about(tmp_path, "c.yaml", content)
+    assert f"trust_anchors, {subject} ({tmp_path / 'c.yaml'}): " in told
+    assert what in told
+
+
+@pytest.mark.parametrize("content", ["trust_anchors: hunter2-never-shown", "trust_anchors: {a: hunter2-never-shown}"])
+def test_what_is_no_list_of_anchors_is_told_without_quoting_it(tmp_path: Path, content: str) -> None:
+    assert "Write [{" in complaint_about(tmp_path, "c.yaml", content)
+
+
+def test_tenant_ca_pem_beside_trust_anchors_is_told_with_its_origin(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("trust_anchors: [{name: a, ca: /a.pem}]")
+    told = complaint(file, {**LEAST, "MTLS_TENANT_CA_PEM": "/ca.pem"})
+    assert told.startswith("tenant_ca_pem (environment MTLS_TENANT_CA_PEM): is set together with trust_anchors")
 
 
 def test_the_upstream_alone(tmp_path: Path) -> None:

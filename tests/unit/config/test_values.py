@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from ipaddress import IPv4Address, IPv6Address
 
@@ -12,10 +13,14 @@ from hypothesis import strategies as st
 from mtls_ambassador.config.values import (
     BackendUrl,
     ListenAddress,
+    Rate,
+    check_ledger_url,
     parse_allowed_paths,
     parse_backend,
+    parse_deadline,
     parse_duration,
     parse_listen,
+    parse_rate,
     parse_storage_paths,
 )
 
@@ -251,3 +256,93 @@ def test_storage_paths(value: object) -> None:
 def test_storage_paths_that_are_none(value: object) -> None:
     with pytest.raises(ValueError, match=r"is not a list of paths|which is not a plain path"):
         parse_storage_paths(value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://edge:secret@db.example.com/ledger",
+        "postgresql://edge:se%40cret@db.example.com:5433/ledger?sslmode=verify-full",
+        "postgresql://edge@[2001:db8::1]/ledger",
+        "postgresql:///ledger?host=/run/postgresql",
+    ],
+)
+def test_the_url_of_a_ledger(url: str) -> None:
+    check_ledger_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("", "does not begin with"),
+        ("postgres://edge:secret@db/ledger", "does not begin with"),
+        ("mysql://edge:secret@db/ledger", "does not begin with"),
+        ("sqlite:///secret", "does not begin with"),
+        ("postgresql://edge:secret@db", "names no database"),
+        ("postgresql://edge:secret@db/", "names no database"),
+        ("postgresql://edge:sec/ret@db/ledger", "is not a URL|names no database"),
+        ("postgresql://edge:secret@x@db/ledger", "has a meaning"),
+        ("postgresql://edge:secret#@db/ledger", "names no database|has a meaning|is not a URL"),
+        ("postgresql://edge:secret@db:port/ledger", "is not a URL"),
+        ("postgresql://edge:secret@db/led ger", "has a meaning"),
+        ("postgresql:///ledger", "names no host"),
+        ("postgresql://edge@db/ledger?password=secret", "after the question mark"),
+    ],
+)
+def test_what_is_no_url_of_a_ledger_is_said_without_it(url: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what) as caught:
+        check_ledger_url(url)
+    assert "secret" not in str(caught.value)
+    assert "; write postgresql://" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "per_second"),
+    [
+        ("60/m", Rate(60, "m"), 1.0),
+        (" 30 / s ", Rate(30, "s"), 30.0),
+        ("500/h", Rate(500, "h"), 500 / 3600),
+        (Rate(1, "s"), Rate(1, "s"), 1.0),
+    ],
+)
+def test_a_rate_is_read(written: object, read: Rate, per_second: float) -> None:
+    assert parse_rate(written) == read
+    assert read.per_second == per_second
+    assert parse_rate(str(read)) == read
+
+
+@pytest.mark.parametrize("written", ["off", " off ", False, None])
+def test_a_rate_may_be_off(written: object) -> None:
+    assert parse_rate(written) is None
+
+
+@pytest.mark.parametrize("written", ["", "60", 60, True, "60/d", "0/m", "-1/m", "1.5/s", "1/ms", "1000000/s", "60/m/s"])
+def test_what_is_no_rate_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="is not a rate; write 30/s, 60/m"):
+        parse_rate(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-12-31", dt.datetime(2027, 1, 1, tzinfo=dt.UTC)),
+        (dt.date(2028, 2, 28), dt.datetime(2028, 2, 29, tzinfo=dt.UTC)),
+        ("2026-12-31T18:00:00Z", dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),
+        ("2026-12-31T18:00:00", dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),
+        ("2026-12-31 18:00+02:00", dt.datetime(2026, 12, 31, 16, tzinfo=dt.UTC)),
+        (dt.datetime(2026, 12, 31, 18), dt.datetime(2026, 12, 31, 18, tzinfo=dt.UTC)),  # noqa: DTZ001 - as YAML has it
+    ],
+)
+def test_a_deadline_is_read(written: object, read: dt.datetime) -> None:
+    assert parse_deadline(written) == read
+    assert parse_deadline(read) == read
+
+
+def test_there_may_be_no_deadline() -> None:
+    assert parse_deadline(None) is None
+
+
+@pytest.mark.parametrize("written", ["", "tomorrow", "31.12.2026", "2026-13-01", 20261231, True, "9999-12-31"])
+def test_what_is_no_deadline_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="is neither a date nor a date and time; write 2026-12-31"):
+        parse_deadline(written)

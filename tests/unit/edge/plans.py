@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mtls_ambassador.config.material import Material, certificate_names
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.edge.bootstrap import to_json
 from mtls_ambassador.edge.plan import Capacity, EdgePlan, WorkPaths, plan_edge
+from mtls_ambassador.tokens.keys import TokenKeys
 from tests.certificates import CertificateAuthority, Holder, Properties
 
 GOLDENS = Path(__file__).with_name("goldens")
@@ -39,6 +41,7 @@ _NAMES: Properties = {
     "san": ["DNS:edge.example.com", "DNS:*.edge.example.com", "IP:192.0.2.1", "IP:2001:db8::1"],
 }
 CA = CertificateAuthority("My CA", **_always(1))
+OTHER = CertificateAuthority("Other CA", **_always(4))
 LINE = CA.intermediate("Line 1", **_always(2))
 SERVER: Holder = LINE.server("edge.example.com", **(_always(3) | _NAMES))
 
@@ -57,24 +60,37 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "listen": "[::1]:8443",
         "handshake_timeout": "500ms",
     },
+    "several_anchors": {
+        "trust_anchors": [
+            {"name": "plant-1", "ca": str(DIRECTORY / "ca.pem")},
+            {"name": "plant-2", "ca": str(DIRECTORY / "other-ca.pem")},
+        ],
+    },
     "insecure": {
         "mender_backend": "https://mender.example.com",
         "insecure_skip_verify": True,
         "access_log": "off",
     },
+    "bound_tokens": {
+        "mender_backend": "https://mender.example.com",
+        "storage_paths": ["/artifacts/"],
+        "bind_tokens": True,
+    },
 }
+JWKS = TokenKeys.of([ec.derive_private_key(number, ec.SECP256R1()) for number in (1, 2)]).jwks
 SYSTEM_TRUST = DIRECTORY / "system-trust.pem"
 
 
 def settings(**given: object) -> Settings:
     """Settings as a user might give them, on files in DIRECTORY."""
+    single = {} if "trust_anchors" in given else {"tenant_ca_pem": DIRECTORY / "ca.pem"}
     return Settings.model_validate(
         {
             "mender_backend": "https://hosted.mender.io",
             "mender_token": "hunter2",
             "server_cert": DIRECTORY / "server.pem",
             "server_key": DIRECTORY / "server.key",
-            "tenant_ca_pem": DIRECTORY / "ca.pem",
+            **single,
             **given,
         }
     )
@@ -86,7 +102,7 @@ def judged(chosen: Settings, *, server: Holder = SERVER) -> Material:
     return Material(
         server_chain=(server.certificate, *server.intermediates),
         server_names=certificate_names(server.certificate),
-        device_cas=(CA.certificate,),
+        anchors={anchor.name: (ca.certificate,) for anchor, ca in zip(chosen.anchors, (CA, OTHER), strict=False)},
         upstream_trust=(chosen.mender_ca or SYSTEM_TRUST) if verified else None,
         warnings=(),
     )
@@ -105,6 +121,7 @@ def plan(
         machine_has_ipv6=ipv6,
         former_server_certificates=former,
         capacity=Capacity(connections=10_000, auth_requests=2_000, heap_bytes=2**30),
+        token_jwks=JWKS if chosen.bind_tokens else None,
     )
 
 

@@ -122,6 +122,10 @@ def test_certificates_that_are_no_devices_are_refused_before_anything_else() -> 
     listener = edge_listener(plan(former=frozenset({"ab" * 32})))
     names = [item["name"] for item in http(listener)["http_filters"]]
     assert names == ["peer", "not-devices", "envoy.filters.http.buffer", "envoy.filters.http.router"]
+    names = [item["name"] for item in http(edge_listener(plan(**VARIANTS["several_anchors"])))["http_filters"]]
+    assert names == [
+        "peer", "not-devices", "envoy.filters.http.buffer", "presented-chain", "envoy.filters.http.router",
+    ]  # fmt: skip
     matcher = http_filter(listener, "not-devices")["matcher"]
     refused = matcher["matcher_tree"]["exact_match_map"]["map"]
     assert set(refused) >= {SERVER.fingerprint, CA.fingerprint, "ab" * 32}
@@ -171,10 +175,10 @@ def test_both_families_on_one_socket() -> None:
     }
 
 
-def replies() -> list[tuple[str, dict[str, Any]]]:
+def replies(**given: Any) -> list[tuple[str, dict[str, Any]]]:
     """What Envoy answers itself: when, and the body; the first that fits counts."""
     found = []
-    for mapper in http(edge_listener(plan()))["local_reply_config"]["mappers"]:
+    for mapper in http(edge_listener(plan(**given)))["local_reply_config"]["mappers"]:
         when = mapper["filter"]
         if "status_code_filter" in when:
             comparison = when["status_code_filter"]["comparison"]
@@ -203,14 +207,19 @@ def test_envoys_own_errors_are_json_and_tell_nothing() -> None:
         (RefusalReason.CA_CERTIFICATE, "response.code_details.startsWith('rbac_access_denied')"),
         (RefusalReason.PATH_NOT_ALLOWED, "EQ 404"),
         (RefusalReason.BODY_TOO_LARGE, "EQ 413"),
+        (RefusalReason.TOKEN_REFUSED, "response.code_details.startsWith('jwt_authn_access_denied')"),
+        (
+            RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE,
+            "response.code_details == 'rbac_access_denied_matched_policy[none]'",
+        ),
     ],
 )
 def test_devices_hear_the_public_text_of_the_reason(reason: RefusalReason, condition: str) -> None:
-    assert dict(replies())[condition]["json_format"]["error"] == reason.value.public
+    assert dict(replies(bind_tokens=True))[condition]["json_format"]["error"] == reason.value.public
 
 
 def test_every_reason_of_a_request_is_answered_in_its_words() -> None:
-    said = {body["json_format"]["error"] for _, body in replies()}
+    said = {body["json_format"]["error"] for _, body in replies(bind_tokens=True)}
     assert {reason.value.public for reason in RefusalReason if reason.value.stage == "request"} <= said
 
 

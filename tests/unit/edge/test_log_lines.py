@@ -191,7 +191,10 @@ def test_what_the_admission_service_answered_is_known() -> None:
     [
         ("rbac_access_denied_matched_policy[server_certificate]", 403, RefusalReason.SERVER_CERTIFICATE),
         ("rbac_access_denied_matched_policy[ca_certificate]", 403, RefusalReason.CA_CERTIFICATE),
-        ("rbac_access_denied_matched_policy[none]", 403, None),
+        ("rbac_access_denied_matched_policy[none]", 401, RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE),
+        ("jwt_authn_access_denied{Jwt_is_missing}", 401, RefusalReason.TOKEN_REFUSED),
+        ("jwt_authn_access_denied{Jwt_is_expired}", 401, RefusalReason.TOKEN_REFUSED),
+        ("rbac_access_denied_matched_policy[other]", 403, None),
         ("request_payload_too_large", 413, RefusalReason.BODY_TOO_LARGE),
         ("direct_response", 404, RefusalReason.PATH_NOT_ALLOWED),
         ("direct_response", 200, None),

@@ -51,6 +51,7 @@ def request(**fields: object) -> bytes:
     return json.dumps({**usual, **fields}).encode()
 
 
+COPIED = {"code": 401, "details": "rbac_access_denied_matched_policy[none]"}
 REFUSED = {"code": 403, "details": "rbac_access_denied_matched_policy[server_certificate]"}
 
 
@@ -102,6 +103,20 @@ def test_what_the_admission_service_has_told_is_not_told_again() -> None:
     assert event["details"] is None
     # It did not answer: then only Envoy can tell.
     assert len(told(request(code=503, details="upstream_reset", upstream="admission"))) == 1
+
+
+@pytest.mark.parametrize("access_log", ["all", "errors", "off"])
+def test_a_token_of_another_certificate_is_always_a_warning(access_log: Literal["all", "errors", "off"]) -> None:
+    (event,) = told(request(**COPIED, path="/" + "x" * 5000), access_log=access_log)
+    assert event["log_level"] == "warning"
+    assert event["reason"] == "token_of_another_certificate"
+    assert event["subject"] == "CN=dev-1"
+    assert len(event["path"]) < 300
+
+
+def test_a_token_that_is_not_valid_is_no_alarm() -> None:
+    (event,) = told(request(code=401, details="jwt_authn_access_denied{Jwt_is_missing}"))
+    assert (event["log_level"], event["reason"]) == ("info", "token_refused")
 
 
 @pytest.mark.parametrize("access_log", ["all", "errors", "off"])

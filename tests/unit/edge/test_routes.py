@@ -12,6 +12,7 @@ from mtls_ambassador.wire import (
     ADDRESS_HEADER,
     AUTH_PATH,
     CERTIFICATE_HEADER,
+    CHAIN_HEADER,
     FAILURE_HEADER,
     LARGEST_AUTH_BODY,
     REQUEST_ID_HEADER,
@@ -151,8 +152,10 @@ def test_the_auth_route_alone_is_told_the_certificate(variant: str, host: str) -
     listed = routes(host, **VARIANTS[variant])
     for route in listed:
         texts = str(route)
+        is_auth = route["match"].get("path") == AUTH_PATH
         tells = CERTIFICATE_HEADER in texts or ADDRESS_HEADER in texts or "PEER_CERT" in texts
-        assert tells == (route["match"].get("path") == AUTH_PATH)
+        assert tells == is_auth
+        assert (CHAIN_HEADER in texts) == (is_auth and variant == "several_anchors")
     table = edge_routes(plan(**VARIANTS[variant]))
     outside = {**table, "virtual_hosts": [{**item, "routes": []} for item in table["virtual_hosts"]]}
     for elsewhere in (str(outside), str(egress_routes(plan(**VARIANTS[variant])))):
@@ -225,6 +228,8 @@ def test_mender_hears_its_own_name(variant: str) -> None:
         "https_hosted": "hosted.mender.io",
         "https_address_with_own_ca": "10.0.0.5:8443",
         "insecure": "mender.example.com",
+        "several_anchors": "hosted.mender.io",
+        "bound_tokens": "mender.example.com",
     }[variant]
     found = [
         *everything_in(edge_routes(plan(**VARIANTS[variant]))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -81,14 +82,20 @@ SETS = [{"id": "a-1", "pubkey": "PEM", "status": "pending", "ts": "2026-01-01T12
 DEVICE = answer(200, {"id": ID, "decommissioning": True, "auth_sets": SETS})
 
 
-def first_set(found: MenderDevice | None) -> str | None:
-    return found.auth_sets[0].id if found else None
+@dataclass(frozen=True)
+class Chosen:
+    auth_set_id: str
+    leftovers: tuple[str, ...] = ()
+
+
+def first_set(found: MenderDevice | None) -> Chosen | None:
+    return Chosen(found.auth_sets[0].id) if found else None
 
 
 async def test_reads_a_device_and_accepts_what_was_chosen() -> None:
     scene, shown = Scene(DEVICE, answer(204)), list[MenderDevice | None]()
 
-    def choose(found: MenderDevice | None) -> str | None:
+    def choose(found: MenderDevice | None) -> Chosen | None:
         shown.append(found)
         return first_set(found)
 
@@ -100,6 +107,17 @@ async def test_reads_a_device_and_accepts_what_was_chosen() -> None:
     assert read.body == b""
     assert "Content-Type" not in read.headers
     assert json.loads(accept.body) == {"status": "accepted"}
+
+
+@pytest.mark.parametrize(
+    "deleted", [answer(204), answer(404), answer(403), answer(500), answer(429), UpstreamUnavailable("gone")], ids=str
+)
+async def test_leftovers_are_deleted_and_one_that_is_not_undoes_nothing(deleted: Answer | Exception) -> None:
+    scene = Scene(DEVICE, answer(204), deleted, answer(204))
+    assert await scene.management.accept_where(ID, lambda _: Chosen("a-1", ("a-2", "a-3")), "r")
+    sent = [f"DELETE {DEVICES}/{ID}/auth/{name}" for name in ("a-2", "a-3")]
+    waits = isinstance(deleted, Answer) and deleted.status == 429
+    assert scene.egress.paths[2:] == (sent[:1] if waits else sent)
 
 
 @pytest.mark.parametrize("found", [DEVICE, answer(404, {"error": "device not found"})], ids=["device", "no device"])

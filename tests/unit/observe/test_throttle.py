@@ -23,6 +23,17 @@ def test_a_pause_fills_the_burst_and_no_more() -> None:
     assert [throttle.admit(1000.0) for _ in range(3)] == [3, 0, None]
 
 
+def test_it_tells_when_the_next_one_passes() -> None:
+    throttle = ThrottleEach(burst=2, per_second=0.25)
+    for _ in range(3):
+        throttle.admit("a", 100.0)
+    assert throttle.wait("a") == 4.0
+    assert throttle.admit("a", 103.0) is None
+    assert throttle.wait("a") == 1.0
+    assert throttle.admit("a", 104.0) is not None
+    assert throttle.wait("never seen") == 0.0
+
+
 def test_what_was_held_back_is_told_once() -> None:
     throttle = Throttle(burst=1, per_second=1)
     assert throttle.take() == 0

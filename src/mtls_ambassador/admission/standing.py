@@ -1,0 +1,151 @@
+"""What a claim to an identity rests on, as far as the ledger and the owner's settings say. Pure.
+
+Mender's own word comes later, in `decision`: a standing only says what may be done with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mtls_ambassador.admission.errors import Refused
+from mtls_ambassador.ledger.records import Certificate, Claim, Facts
+from mtls_ambassador.refusals import RefusalReason
+
+
+class Rotation(StrEnum):
+    """When a new certificate may take the place of an identity's earlier one, without an operator."""
+
+    SAME_SUBJECT = "same-subject"
+    """The CA gave the new one the same subject, which no other identity has, and later."""
+    ANY = "any"
+    """Always: whoever holds a valid certificate may take over any identity. mender-gateway's way."""
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms one trust anchor's certificates are admitted."""
+
+    rotation: Rotation = Rotation.SAME_SUBJECT
+    one_identity: bool = True
+    """A certificate (and its key) is good for the first identity it was admitted with, and no other."""
+    adopt_until: dt.datetime | None = None
+    """Until then, the first certificate to claim an identity that Mender accepts already makes it its own."""
+
+
+class Ground(StrEnum):
+    """What a claim rests on."""
+
+    OWN = "own"
+    """The identity was last admitted with this very certificate, or with its key."""
+    FREE = "free"
+    """The ledger knows nobody who has it. Mender may."""
+    ADOPTION = "adoption"
+    """An operator said that it belongs to this certificate."""
+    ADOPT_UNTIL = "adopt_until"
+    """The ledger knows nobody who has it, and the first to come may take it from Mender's records."""
+    ROTATION = "rotation"
+    """Somebody has it, or Mender knows it, and the rotation setting allows this certificate to take over."""
+    HELD = "held"
+    """Somebody else has it."""
+    CONTESTED = "contested"
+    """Several keys claim it by turns, and this is not the holder's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A claim's ground, and why it has no better one."""
+
+    ground: Ground
+    why: str
+    """For a person: the setting, adoption or fact that decided."""
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether it may be preauthorised where Mender does not know the identity."""
+        return self.ground not in (Ground.HELD, Ground.CONTESTED)
+
+    @property
+    def may_take_over(self) -> bool:
+        """Whether its pending key may displace one that Mender accepts."""
+        return self.may_claim and self.ground is not Ground.FREE
+
+    @property
+    def outranks_pending(self) -> bool:
+        """Whether its pending key is accepted though another was pending before it."""
+        return self.may_take_over and self.ground is not Ground.ADOPT_UNTIL
+
+    @property
+    def refusal(self) -> RefusalReason:
+        """Why its key is not accepted, if it is not."""
+        if self.ground is Ground.CONTESTED:
+            return RefusalReason.IDENTITY_CONTESTED
+        return RefusalReason.KEY_CHANGE_NEEDS_APPROVAL
+
+
+def require_own_identity(claim: Claim, facts: Facts, terms: Terms) -> None:
+    """Refuse a certificate that belongs to another identity, before anything is asked of Mender.
+
+    Raises:
+        Refused: `certificate_has_another_identity`.
+    """
+    if terms.one_identity and facts.other_identities:
+        raise Refused(
+            RefusalReason.CERTIFICATE_HAS_ANOTHER_IDENTITY,
+            f"it was admitted as {facts.other_identities[0]}, and claims to be {claim.identity}",
+        )
+
+
+def stand(claim: Claim, facts: Facts, terms: Terms, now: dt.datetime) -> Standing:
+    """What `claim` rests on.
+
+    Args:
+        claim: Identity and certificate; its own identity by `require_own_identity`.
+        facts: What the ledger knows about it.
+        terms: The owner's, for the claim's trust anchor.
+        now: With its time zone.
+    """
+    certificate, holder, adoption = claim.certificate, facts.holder, facts.adoption
+    if facts.known:
+        return Standing(Ground.OWN, "admitted before, with this certificate")
+    if holder is not None and holder.certificate.fingerprint == certificate.fingerprint:
+        return Standing(Ground.OWN, "the same certificate with another authentication key")
+    if holder is not None and holder.certificate.key == certificate.key == claim.auth_key:
+        return Standing(Ground.OWN, "another certificate for the same key")
+    if adoption is not None and adoption.names(certificate):
+        return Standing(Ground.ADOPTION, f"adopted by {adoption.kind} {adoption.value}")
+    if holder is None:
+        return _unheld(facts, terms, now)
+    return _rotated(claim, holder.certificate, facts, terms)
+
+
+def _unheld(facts: Facts, terms: Terms, now: dt.datetime) -> Standing:
+    if facts.adoption is not None:
+        return Standing(Ground.HELD, f"adopted by another certificate: {facts.adoption.kind} {facts.adoption.value}")
+    if terms.rotation is Rotation.ANY:
+        return Standing(Ground.ROTATION, "rotation: any")
+    if terms.adopt_until is not None and now < terms.adopt_until:
+        return Standing(Ground.ADOPT_UNTIL, f"adopt_until: {terms.adopt_until:%Y-%m-%d %H:%M %Z}")
+    return Standing(Ground.FREE, "no certificate was admitted with this identity so far")
+
+
+def _rotated(claim: Claim, before: Certificate, facts: Facts, terms: Terms) -> Standing:
+    after = claim.certificate
+    if terms.rotation is Rotation.ANY:
+        return Standing(Ground.ROTATION, "rotation: any")
+    held = f"it belongs to the certificate with serial {before.serial}"
+    if terms.rotation is Rotation.NEVER:
+        return Standing(Ground.HELD, f"{held}, and rotation is never")
+    if not after.subject:
+        return Standing(Ground.HELD, f"{held}, and the new certificate has no subject to compare")
+    if (before.subject, before.issuer) != (after.subject, after.issuer):
+        return Standing(
+            Ground.HELD, f"{held} and subject {before.subject!r} of {before.issuer!r}, not to this subject and issuer"
+        )
+    if facts.subject_is_shared:
+        return Standing(Ground.HELD, f"{held}, and certificates of this subject claim other identities too")
+    if after.not_before <= before.not_before:
+        return Standing(Ground.HELD, f"{held}, which was not issued before this one")
+    return Standing(Ground.ROTATION, f"rotation: {Rotation.SAME_SUBJECT}")

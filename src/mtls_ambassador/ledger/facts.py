@@ -1,0 +1,138 @@
+"""The one read that admission needs: what is known about a claim. Three statements, each by an index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, bindparam, exists, or_, select
+
+from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Claim, Facts, Holder
+from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, links
+
+MOST_OTHERS = 3
+"""More are not needed to refuse, and a certificate that a whole fleet shares has thousands."""
+
+_IDENTITY: BindParameter[str] = bindparam("identity")
+_FINGERPRINT: BindParameter[str] = bindparam("fingerprint")
+_KEY: BindParameter[str] = bindparam("key")
+
+# Statements are made once: building one costs as much as running it.
+_DEVICE = (
+    select(
+        devices.c.mender_id,
+        devices.c.last_admitted,
+        devices.c.adoption_kind,
+        devices.c.adoption_value,
+        certificates.c.fingerprint,
+        certificates.c.key,
+        certificates.c.subject,
+        certificates.c.issuer,
+        certificates.c.serial,
+        certificates.c.anchor,
+        certificates.c.not_before,
+        certificates.c.not_after,
+    )
+    .select_from(devices.outerjoin(certificates, devices.c.holder_id == certificates.c.id))
+    .where(devices.c.identity_digest == _IDENTITY)
+)
+_SIGNS = select(
+    exists(
+        select(links.c.id)
+        .join(devices, links.c.device_id == devices.c.id)
+        .join(certificates, links.c.certificate_id == certificates.c.id)
+        .where(
+            devices.c.identity_digest == _IDENTITY,
+            certificates.c.fingerprint == _FINGERPRINT,
+            links.c.auth_key == bindparam("auth_key"),
+            links.c.superseded.is_(False),
+        )
+    ).label("known"),
+    or_(
+        exists(
+            select(links.c.id)
+            .join(devices, links.c.device_id == devices.c.id)
+            .join(certificates, links.c.certificate_id == certificates.c.id)
+            .where(certificates.c.name == bindparam("name"), devices.c.identity_digest != _IDENTITY)
+        ),
+        exists(
+            select(claims.c.id)
+            .join(certificates, claims.c.certificate_id == certificates.c.id)
+            .where(certificates.c.name == bindparam("name"), claims.c.identity_digest != _IDENTITY)
+        ),
+    ).label("shared"),
+    exists(
+        select(links.c.id)
+        .join(certificates, links.c.certificate_id == certificates.c.id)
+        .where(links.c.auth_key == bindparam("auth_key"), certificates.c.key != _KEY)
+    ).label("anothers"),
+)
+_OTHERS = (
+    select(devices.c.identity)
+    .where(
+        devices.c.id.in_(
+            select(links.c.device_id)
+            .join(certificates, links.c.certificate_id == certificates.c.id)
+            .where(
+                links.c.superseded.is_(False),
+                or_(certificates.c.fingerprint == _FINGERPRINT, certificates.c.key == _KEY),
+            )
+        ),
+        devices.c.identity_digest != _IDENTITY,
+    )
+    .limit(MOST_OTHERS)
+)
+
+
+def read_facts(connection: Connection, claim: Claim) -> Facts:
+    """What the ledger knows about `claim`, within the transaction that `connection` is in."""
+    certificate = claim.certificate
+    given = {
+        "identity": digest(claim.identity),
+        "fingerprint": certificate.fingerprint,
+        "auth_key": claim.auth_key,
+        "key": certificate.key,
+        "name": certificate_name(certificate),
+    }
+    device = connection.execute(_DEVICE, given).one_or_none()
+    signs = connection.execute(_SIGNS, given).one()
+    return Facts(
+        known=bool(signs.known),
+        holder=None if device is None else _holder(device),
+        other_identities=other_identities(connection, claim.identity, certificate),
+        subject_is_shared=bool(signs.shared),
+        adoption=None if device is None else _adoption(claim.identity, device),
+        auth_key_is_anothers=claim.auth_key != certificate.key and bool(signs.anothers),
+    )
+
+
+def other_identities(connection: Connection, identity: str, certificate: Certificate) -> tuple[str, ...]:
+    """A few identities but `identity` that are held with this certificate or another of its key."""
+    given = {"identity": digest(identity), "fingerprint": certificate.fingerprint, "key": certificate.key}
+    return tuple(connection.execute(_OTHERS, given).scalars())
+
+
+def certificate_name(certificate: Certificate) -> str:
+    """What stands for issuer and subject in the index."""
+    return digest(certificate.issuer, certificate.subject)
+
+
+def _holder(device: Row[*tuple[Any, ...]]) -> Holder | None:
+    if device.fingerprint is None:
+        return None
+    certificate = Certificate(
+        fingerprint=device.fingerprint,
+        key=device.key,
+        subject=device.subject,
+        issuer=device.issuer,
+        serial=device.serial,
+        anchor=device.anchor,
+        not_before=device.not_before,
+        not_after=device.not_after,
+    )
+    return Holder(certificate, device.mender_id, device.last_admitted)
+
+
+def _adoption(identity: str, device: Row[*tuple[Any, ...]]) -> Adoption | None:
+    if device.adoption_kind is None:
+        return None
+    return Adoption(identity, AdoptionKind(device.adoption_kind), device.adoption_value)

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the ledger. A released one is never changed."""

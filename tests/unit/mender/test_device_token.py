@@ -1,0 +1,41 @@
+"""The device id in Mender's token, and tokens that have none."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtls_ambassador.mender.device_token import device_id
+
+ID = "1b2c3d4e-0000-4000-8000-000000000001"
+
+
+def token(claims: object) -> bytes:
+    return b"e30." + base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=") + b".c2ln"
+
+
+@pytest.mark.parametrize("more", [{}, {"x": "y"}, {"x": "yy"}, {"x": "yyy"}])
+def test_reads_the_subject(more: dict[str, str]) -> None:
+    assert device_id(token({"sub": ID, **more})) == ID
+    assert device_id(token({"sub": ID, **more}) + b"\n") == ID
+
+
+@pytest.mark.parametrize("claims", [{}, {"sub": 7}, {"sub": ""}, {"sub": "a/b"}, {"sub": "a" * 65}, [], "x", None])
+def test_a_token_without_a_device_id(claims: object) -> None:
+    assert device_id(token(claims)) is None
+
+
+@given(st.binary())
+def test_anything_else_is_no_token(body: bytes) -> None:
+    assert device_id(body) is None or b"." in body
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b".", b"..", b"a.b.c", b"a.b.c.d", b"\xff.\xff.\xff", b"a." + b"W" * 100000 + b".c"]
+)
+def test_odd_bodies(body: bytes) -> None:
+    assert device_id(body) is None
