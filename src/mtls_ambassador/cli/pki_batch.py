@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import click
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -181,7 +182,7 @@ class _Watch:
         self._progress = Progress(total, sys.stderr)
         self._stop = False
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -207,7 +208,7 @@ class _Watch:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop = True
         # The second time it ends at once: what it leaves, the next run mends.
-        signal.signal(number, self._before[number])
+        signal.signal(number, self._before[signal.Signals(number)])
 
 
 def _naming(cn: str | None, san: tuple[str, ...], name: str, identity: tuple[str, ...]) -> Naming:

@@ -96,12 +96,12 @@ def comma_separated(lines: Iterable[str], name: str) -> Rows:
         BatchError: there is no header, or it has a column twice or without a name.
     """
     reader = csv.reader(lines, strict=True)
-    header = [column.strip() for column in next(_records(reader, name), (0, []))[1]]
+    header = [column.strip() for column in next(_records(reader), (0, []))[1]]
     if not all(header) or not header or len(set(header)) < len(header):
         raise BatchError(
             f"the first line of {name} does not name the columns, each once", "Write one such as: serial,mac"
         )
-    for number, values in _records(reader, name):
+    for number, values in _records(reader):
         where = f"{name}, line {number}"
         if isinstance(values, str):
             yield Problem(where, values)
@@ -148,7 +148,7 @@ def number_of_requests(directory: Path) -> int:
     return sum(1 for _ in requests(directory))
 
 
-def _records(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[str] | str]]:
+def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str]]:
     line = 1
     while True:
         try:

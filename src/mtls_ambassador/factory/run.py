@@ -24,12 +24,12 @@ import itertools
 import multiprocessing
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from mtls_ambassador.errors import Error
 from mtls_ambassador.factory import folder, manifest, orders, package
@@ -38,7 +38,7 @@ from mtls_ambassador.factory.items import Item, Items
 from mtls_ambassador.factory.manifest import Layout
 from mtls_ambassador.factory.orders import Naming, Order
 from mtls_ambassador.factory.rows import Problem, Row, Rows
-from mtls_ambassador.factory.worker import Failed, Made, Recipe, work
+from mtls_ambassador.factory.worker import Failed, Made, Recipe, Written, work
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.keys import KeyKind
 
@@ -163,8 +163,9 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
     for worker in workers.connections:
         feed(worker)
     while busy:
-        for worker in wait(list(busy)):
-            assert isinstance(worker, Connection)  # noqa: S101
+        for ready in wait(list(busy)):
+            assert isinstance(ready, Connection)  # noqa: S101
+            worker: Connection = ready
             match _received(worker):
                 case Made(certified, problems):
                     refused = items.reserve(certified)
@@ -177,7 +178,7 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
                             reading.reject(Problem(item.where, refused[item.serial]))
                 case Failed(what, remedy):
                     raise BatchError(what, remedy)
-                case _:
+                case Written():
                     items.index.finish(writing[worker])
                     made += len(writing.pop(worker))
                     busy.remove(worker)
@@ -212,7 +213,7 @@ class _Reading:
         self._seen.execute("CREATE TABLE seen (name TEXT NOT NULL PRIMARY KEY, place TEXT NOT NULL) WITHOUT ROWID")
         self._seen.execute("BEGIN")
 
-    def __enter__(self) -> _Reading:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -279,7 +280,7 @@ class _Workers:
         for connection in theirs:
             connection.close()
 
-    def __enter__(self) -> _Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -87,6 +87,11 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The files of what was made are in their places, and on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A worker's end: an error that concerns more than one order."""
 
@@ -95,7 +100,10 @@ class Failed:
 
 
 def work(recipe: Recipe, connection: Connection) -> None:
-    """Carry orders out until the other side closes: `Sequence[Order]` in, `Made` out, serials to leave in, True out."""
+    """Carry orders out until the other side closes.
+
+    In come `Sequence[Order]`, out goes `Made`; in come serial numbers to leave out, out goes `Written`. Or `Failed`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.umask(0o022)
@@ -106,7 +114,7 @@ def work(recipe: Recipe, connection: Connection) -> None:
             connection.send(made)
             unwanted = connection.recv()
             package.write(recipe.out, [each for serial, each in packages.items() if serial not in unwanted])
-            connection.send(True)
+            connection.send(Written())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except Error as error:
@@ -168,7 +176,7 @@ def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tupl
 def _entry(
     recipe: Recipe, order: Order, certificate: x509.Certificate, name: x509.Name, key: bytes
 ) -> tuple[Item, Entry]:
-    # The same as `entries.entry`, out of what is at hand: reading it out of the certificate would cost as much as a key.
+    # As `entries.entry`, out of what is at hand: reading it out of the certificate costs as much as a new key.
     der = certificate.public_bytes(Encoding.DER)
     begin, end = profiles.period(Validity(recipe.now, recipe.days))
     place = recipe.place(order.name)
