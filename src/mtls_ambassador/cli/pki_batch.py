@@ -165,6 +165,7 @@ def batch(
         _settings(recipe, naming, requests=csr_dir is not None, image=image),
         jobs or processors(),
         checkpoint or checkpoint_of(recipe.kind),
+        csr_dir is not None,
         again,
     )
     begun = time.monotonic()

@@ -67,6 +67,7 @@ def write(out: Path, items: Iterable[Item], layout: Layout) -> int:
         WriteError: a file cannot be written.
     """
     number = 0
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     header = list(row(_NOBODY, layout))
     with replacing(out / CSV, 0o644) as table, replacing(out / JSON, 0o644) as array:
         text = io.TextIOWrapper(table, encoding="utf-8", newline="", write_through=True)
@@ -77,10 +78,10 @@ def write(out: Path, items: Iterable[Item], layout: Layout) -> int:
             writer.writerow(columns)
             # One list with an object on each line, so that both a JSON parser and grep read it.
             array.write(b"[" if number == 1 else b",\n")
-            array.write(json.dumps(columns, ensure_ascii=False).encode())
+            array.write(encode(columns).encode())
         array.write(b"]\n" if number else b"[]\n")
         text.detach()
     return number
 
 
-_NOBODY = Item(0, "", "", "", "", b"", "", "", "")
+_NOBODY = Item(0, "", "", "", b"", "", "", "")

@@ -38,7 +38,7 @@ from mtls_ambassador.factory.items import Item, Items
 from mtls_ambassador.factory.manifest import Layout
 from mtls_ambassador.factory.orders import Naming, Order
 from mtls_ambassador.factory.rows import Problem, Row, Rows
-from mtls_ambassador.factory.worker import Failed, Made, Recipe, Written, work
+from mtls_ambassador.factory.worker import Failed, Made, Recipe, Written, entry, work
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.keys import KeyKind
 
@@ -72,6 +72,7 @@ class Job:
         settings: What must be the same when it is gone on with.
         jobs: How many processes make them.
         checkpoint: How many devices are written between two syncs.
+        foreign_keys: Whether the keys came from elsewhere.
         again: Whether a device may get one more certificate.
     """
 
@@ -83,6 +84,7 @@ class Job:
     settings: folder.Settings
     jobs: int
     checkpoint: int
+    foreign_keys: bool = False
     again: bool = False
 
 
@@ -160,22 +162,24 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
             busy.add(worker)
 
     busy = set[Connection]()
-    for worker in workers.connections:
-        feed(worker)
+    for idle in workers.connections:
+        feed(idle)
     while busy:
         for ready in wait(list(busy)):
             assert isinstance(ready, Connection)  # noqa: S101
-            worker: Connection = ready
+            worker = ready
             match _received(worker):
                 case Made(certified, problems):
-                    refused = items.reserve(certified)
+                    refused = items.reserve(
+                        ((each.item, entry(job.recipe, each)) for each in certified), foreign_keys=job.foreign_keys
+                    )
                     worker.send(frozenset(refused))
-                    writing[worker] = [item.serial for item, _ in certified if item.serial not in refused]
+                    writing[worker] = [each.item.serial for each in certified if each.item.serial not in refused]
                     for problem in problems:
                         reading.reject(problem)
-                    for item, _ in certified:
-                        if item.serial in refused:
-                            reading.reject(Problem(item.where, refused[item.serial]))
+                    for each in certified:
+                        if each.item.serial in refused:
+                            reading.reject(Problem(each.where, refused[each.item.serial]))
                 case Failed(what, remedy):
                     raise BatchError(what, remedy)
                 case Written():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -73,16 +74,32 @@ class Recipe:
         return package.archive_name(name) if self.archives else name
 
 
+class Certified(NamedTuple):
+    """A certificate, on its way to the index.
+
+    Attributes:
+        where: Where its order stands, for people.
+        item: What the index keeps of the device.
+        subject: RFC 4514 text.
+        der: The certificate.
+    """
+
+    where: str
+    item: Item
+    subject: str
+    der: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a checkpoint's orders became: what the index needs of it.
+    """What a checkpoint's orders became.
 
     Attributes:
         certified: Certificates; their files are not written yet.
         problems: Orders that could not be carried out.
     """
 
-    certified: Sequence[tuple[Item, Entry]]
+    certified: Sequence[Certified]
     problems: Sequence[Problem]
 
 
@@ -122,21 +139,21 @@ def work(recipe: Recipe, connection: Connection) -> None:
 
 
 def _make(recipe: Recipe, pattern: x509.CertificateBuilder, orders: Sequence[Order]) -> tuple[Made, dict[str, Package]]:
-    certified: list[tuple[Item, Entry]] = []
+    certified: list[Certified] = []
     problems: list[Problem] = []
     packages: dict[str, Package] = {}
     for order in orders:
         try:
-            item, entry, made = make(recipe, pattern, order)
+            one, packed = make(recipe, pattern, order)
         except Error as error:
             problems.append(Problem(order.where, error.what))
         else:
-            certified.append((item, entry))
-            packages[entry.serial] = made
+            certified.append(one)
+            packages[one.item.serial] = packed
     return Made(certified, problems), packages
 
 
-def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tuple[Item, Entry, Package]:
+def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tuple[Certified, Package]:
     """Make the key and the certificate of one device.
 
     Args:
@@ -166,33 +183,40 @@ def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tupl
     certificate = profiles.device_like(pattern, public, name, order.san, serial=new_serial(), signer=recipe.ca)
     files += [File(CERTIFICATE, recipe.ca.presented_pem(certificate)), *recipe.files]
     if recipe.archives:
-        made = package.archive(order.name, files, int(recipe.now.timestamp()))
+        packed = package.archive(order.name, files, int(recipe.now.timestamp()))
     else:
-        made = Package(order.name, tuple(files))
-    item, entry = _entry(recipe, order, certificate, name, spki(public))
-    return item, entry, made
+        packed = Package(order.name, tuple(files))
+    return _certified(order, certificate, name, spki(public)), packed
 
 
-def _entry(
-    recipe: Recipe, order: Order, certificate: x509.Certificate, name: x509.Name, key: bytes
-) -> tuple[Item, Entry]:
+def entry(recipe: Recipe, certified: Certified) -> Entry:
+    """What the index keeps of a certificate."""
     # As `entries.entry`, out of what is at hand: reading it out of the certificate costs as much as a new key.
-    der = certificate.public_bytes(Encoding.DER)
     begin, end = profiles.period(Validity(recipe.now, recipe.days))
-    place = recipe.place(order.name)
-    entry = Entry(
-        serial=entries.serial_text(certificate.serial_number),
+    item, place = certified.item, recipe.place(certified.item.name)
+    return Entry(
+        serial=item.serial,
         kind=Kind.DEVICE,
-        subject=name.rfc4514_string(),
-        public_key=hashlib.sha256(key).hexdigest(),
-        fingerprint=hashlib.sha256(der).hexdigest(),
+        subject=certified.subject,
+        public_key=item.public_key,
+        fingerprint=item.fingerprint,
         not_before=begin,
         not_after=end,
         path=f"{recipe.recorded}/{place}" if recipe.archives else f"{recipe.recorded}/{place}/{CERTIFICATE}",
-        der=der,
+        der=certified.der,
     )
-    cn = str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def _certified(order: Order, certificate: x509.Certificate, name: x509.Name, key: bytes) -> Certified:
+    der = certificate.public_bytes(Encoding.DER)
     item = Item(
-        order.line, order.where, order.name, cn, order.identity, key, entry.serial, entry.fingerprint, entry.public_key
+        order.line,
+        order.name,
+        str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value) if order.cn is None else order.cn,
+        order.identity,
+        key,
+        entries.serial_text(certificate.serial_number),
+        hashlib.sha256(der).hexdigest(),
+        hashlib.sha256(key).hexdigest(),
     )
-    return item, entry
+    return Certified(order.where, item, name.rfc4514_string(), der)
