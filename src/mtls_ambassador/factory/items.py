@@ -104,7 +104,7 @@ class Items:
         """
         with self.index.writing() as cursor:
             for statement in (
-                "DELETE FROM batch_item WHERE serial = ?",
+                "DELETE FROM batch_item WHERE serial = (SELECT serial FROM certificate WHERE serial = ? AND pending)",
                 "DELETE FROM certificate WHERE serial = ? AND pending",
             ):
                 cursor.executemany(statement, ((serial,) for serial in serials))

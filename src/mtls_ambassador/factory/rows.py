@@ -149,8 +149,8 @@ def number_of_requests(directory: Path) -> int:
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str]]:
-    line = 1
     while True:
+        line = reader.line_num + 1  # type: ignore[attr-defined]  # a record may have several lines; its first counts
         try:
             values = next(reader)
         except StopIteration:
@@ -160,7 +160,6 @@ def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str
         else:
             if values:
                 yield line, values
-        line = reader.line_num + 1  # type: ignore[attr-defined]  # a record may have several lines; its first counts
 
 
 def _row(line: int, where: str, fields: Fields, request: Path | None = None) -> Row | Problem:

@@ -108,7 +108,7 @@ def root_ca(key: PrivateKey, name: x509.Name, validity: Validity, serial: int) -
         ProfileError: the number of days makes no date.
     """
     return _sign(
-        _builder(key.public_key(), name, name, validity, serial)
+        _held(_issued(name, validity), key.public_key(), name, serial)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(ca=True), critical=True),
         key,
@@ -124,7 +124,7 @@ def intermediate_ca(
         ProfileError: the number of days makes no date.
     """
     return _sign(
-        _builder(key, name, signer.certificate.subject, validity, serial)
+        _held(_issued(signer.certificate.subject, validity), key, name, serial)
         .add_extension(_authority_identifier(signer), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True),
@@ -160,7 +160,7 @@ def server(
     more = [general_name(entry) for entry in san]
     # Beside explicit names the common name may be a mere title, such as "Edge in Oslo".
     own = [general_name(cn)] if is_host_name(cn.removeprefix("*.")) or _address(cn) or not more else []
-    builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = _held(_pattern(validity, signer, ExtendedKeyUsageOID.SERVER_AUTH), key, name, serial)
     return _sign(_named(builder, name, [*own, *more]), signer.key)
 
 
@@ -305,12 +305,6 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _builder(
-    key: PublicKey, name: x509.Name, issuer: x509.Name, validity: Validity, serial: int
-) -> x509.CertificateBuilder:
-    return _held(_issued(issuer, validity), key, name, serial)
-
-
 def _issued(issuer: x509.Name, validity: Validity) -> x509.CertificateBuilder:
     begin, end = period(validity)
     return x509.CertificateBuilder().issuer_name(issuer).not_valid_before(begin).not_valid_after(end)
@@ -340,12 +334,6 @@ def period(validity: Validity) -> tuple[datetime, datetime]:
         raise ProfileError(
             f"a certificate cannot be valid for {validity.days} days", "Give at least 1, and no year after 9999."
         ) from error
-
-
-def _leaf(
-    key: PublicKey, name: x509.Name, validity: Validity, *, serial: int, signer: Signer, purpose: ObjectIdentifier
-) -> x509.CertificateBuilder:
-    return _held(_pattern(validity, signer, purpose), key, name, serial)
 
 
 def _pattern(validity: Validity, signer: Signer, purpose: ObjectIdentifier) -> x509.CertificateBuilder:
