@@ -43,6 +43,12 @@ def batch(directory: Path, *arguments: object, status: int = 0) -> dict[str, Any
     return dict(json.loads(run(directory, *PROGRAM, "pki", "batch", "--json", *arguments, status=status)))
 
 
+def begun(directory: Path, *arguments: object) -> subprocess.Popen[str]:
+    """A run, in a process group of its own."""
+    command = [*PROGRAM, "pki", "batch", "--json", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
 def openssl(directory: Path, *arguments: object) -> str:
     return run(directory, "openssl", *arguments)
 
@@ -79,22 +85,18 @@ async def test_killed_five_times_and_resumed_it_is_whole(ca: Path, archives: boo
     arguments = ("--count", number, "--cn", "device-{n:06}", "--out", "out", "--checkpoint", 40, *SERVER, *form)
     out = ca / "out"
     for kill in range(5):
-        process = subprocess.Popen(
-            [*PROGRAM, "pki", "batch", *map(str, arguments)],
-            cwd=ca,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = begun(ca, *arguments)
         # A moment in the work rather than on the clock: after so many more devices than before, or staged files.
         reached = kill * number // 6 + moments.randrange(number // 6)
 
-        def far_enough(running: subprocess.Popen[bytes] = process, goal: int = reached) -> bool:
+        def far_enough(running: subprocess.Popen[str] = process, goal: int = reached) -> bool:
             seen = sum(len(list(folder.iterdir())) for folder in (out, out / ".staging") if folder.exists())
             return running.poll() is not None or seen > goal
 
         await eventually(far_enough, 100)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        with process:  # its workers may still be at it when the next run begins
+            pass
     summary = batch(ca, *arguments)
     assert summary["complete"]
     assert summary["total"] == number
@@ -135,13 +137,7 @@ def contents(out: Path, row: dict[str, str]) -> tuple[x509.Certificate, bytes]:
 
 async def test_stopped_by_ctrl_c_it_ends_well_and_goes_on(ca: Path) -> None:
     arguments = ("--count", 2000, "--cn", "{n}", "--out", "out", "--checkpoint", 20)
-    process = subprocess.Popen(
-        [*PROGRAM, "pki", "batch", "--json", *map(str, arguments)],
-        cwd=ca,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begun(ca, *arguments)
     await eventually((ca / "out" / "1").exists, 100)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     summary = json.loads(process.communicate(timeout=100)[0])

@@ -82,10 +82,7 @@ _LISTED_PROBLEMS = 100
 @options.passphrase_file
 @options.directory
 @options.as_json
-@click.pass_context
 def batch(
-    context: click.Context,
-    /,
     devices: Path | None,
     count: int | None,
     csr_dir: Path | None,
@@ -172,7 +169,8 @@ def batch(
     with _Watch(total) as watch:
         outcome = run(job, watch)
     _tell(outcome, watch, out, time.monotonic() - begun, as_json=as_json)
-    context.exit(0 if outcome.complete and not outcome.problems else 1 if outcome.complete else INTERRUPTED)
+    if outcome.problems or not outcome.complete:
+        sys.exit(1 if outcome.complete else INTERRUPTED)
 
 
 class _Watch:
