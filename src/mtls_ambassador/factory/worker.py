@@ -6,12 +6,15 @@ keeps the index, and come back as the word to write.
 
 from __future__ import annotations
 
+import base64
+import gc
 import hashlib
 import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +66,16 @@ class Recipe:
     archives: bool = False
     files: tuple[File, ...] = ()
     recipients: tuple[x509.Certificate, ...] = ()
+
+    @cached_property
+    def above(self) -> bytes:
+        """What follows a device's certificate in its file: the intermediates, PEM."""
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self.ca.intermediates)
+
+    @cached_property
+    def period(self) -> tuple[datetime, datetime]:
+        """The notBefore and notAfter of the certificates."""
+        return profiles.period(Validity(self.now, self.days))
 
     @property
     def key_name(self) -> str:
@@ -124,6 +137,7 @@ def work(recipe: Recipe, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.umask(0o022)
+    gc.disable()  # nothing here refers in circles, and looking for it costs a tenth
     pattern = profiles.device_pattern(Validity(recipe.now, recipe.days), recipe.ca)
     try:
         while True:
@@ -181,18 +195,19 @@ def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tupl
         else:
             name = profiles.subject(order.cn, recipe.subject)
     certificate = profiles.device_like(pattern, public, name, order.san, serial=new_serial(), signer=recipe.ca)
-    files += [File(CERTIFICATE, recipe.ca.presented_pem(certificate)), *recipe.files]
+    der = certificate.public_bytes(Encoding.DER)
+    files += [File(CERTIFICATE, _pem(der) + recipe.above), *recipe.files]
     if recipe.archives:
         packed = package.archive(order.name, files, int(recipe.now.timestamp()))
     else:
         packed = Package(order.name, tuple(files))
-    return _certified(order, certificate, name, spki(public)), packed
+    return _certified(order, der, certificate.serial_number, name, spki(public)), packed
 
 
 def entry(recipe: Recipe, certified: Certified) -> Entry:
     """What the index keeps of a certificate."""
     # As `entries.entry`, out of what is at hand: reading it out of the certificate costs as much as a new key.
-    begin, end = profiles.period(Validity(recipe.now, recipe.days))
+    begin, end = recipe.period
     item, place = certified.item, recipe.place(certified.item.name)
     return Entry(
         serial=item.serial,
@@ -207,15 +222,21 @@ def entry(recipe: Recipe, certified: Certified) -> Entry:
     )
 
 
-def _certified(order: Order, certificate: x509.Certificate, name: x509.Name, key: bytes) -> Certified:
-    der = certificate.public_bytes(Encoding.DER)
+def _pem(der: bytes) -> bytes:
+    # RFC 7468, as `cryptography` writes it, which would make the DER once more.
+    text = base64.b64encode(der)
+    lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
+    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
+
+
+def _certified(order: Order, der: bytes, serial: int, name: x509.Name, key: bytes) -> Certified:
     item = Item(
         order.line,
         order.name,
         str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value) if order.cn is None else order.cn,
         order.identity,
         key,
-        entries.serial_text(certificate.serial_number),
+        entries.serial_text(serial),
         hashlib.sha256(der).hexdigest(),
         hashlib.sha256(key).hexdigest(),
     )

@@ -36,6 +36,7 @@ def test_the_certificate_is_as_any_devices(recipe: Recipe) -> None:
     certified, files = make(recipe, ORDER)
     certificate = x509.load_pem_x509_certificate(files["device-cert.pem"])
     certificate.verify_directly_issued_by(recipe.ca.certificate)
+    assert files["device-cert.pem"] == recipe.ca.presented_pem(certificate)
     key = load_pem_private_key(files["device-private.key"], None)
     assert key.public_key() == certificate.public_key()
     assert [str(name.value) for name in profiles.names(certificate)] == ["d3.example.com", "192.0.2.3"]
