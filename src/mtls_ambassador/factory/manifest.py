@@ -71,11 +71,11 @@ def write(out: Path, items: Iterable[Item], layout: Layout) -> int:
     header = list(row(_NOBODY, layout))
     with replacing(out / CSV, 0o644) as table, replacing(out / JSON, 0o644) as array:
         text = io.TextIOWrapper(table, encoding="utf-8", newline="", write_through=True)
-        writer = csv.DictWriter(text, header, lineterminator="\n")
-        writer.writeheader()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
         for number, item in enumerate(items, 1):
             columns = row(item, layout)
-            writer.writerow(columns)
+            writer.writerow(columns.values())
             # One list with an object on each line, so that both a JSON parser and grep read it.
             array.write(b"[" if number == 1 else b",\n")
             array.write(encode(columns).encode())
