@@ -64,8 +64,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "command-line.md": command_line,
     "refusal-reasons.md": refusal_reasons,
-    "certificates.md": odd_certificates,
     "takeover.md": takeover.table,
+    "certificates.md": odd_certificates,
 }
 
 _STAGES: Mapping[Stage, tuple[str, str]] = {

@@ -32,6 +32,9 @@ from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.material import Material, load_material
 from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.config.values import ListenAddress
+from mtls_ambassador.devices.control import Control, create_control_app
+from mtls_ambassador.devices.control_socket import serve_operators
+from mtls_ambassador.devices.report import mode_of
 from mtls_ambassador.edge.binary import find_envoy
 from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, raise_file_limit
 from mtls_ambassador.edge.plan import EdgePlan, plan_edge
@@ -166,6 +169,10 @@ class Ambassador:
             rates=AuthRates(settings.auth_rate_per_certificate, settings.auth_rate_per_address),
             token_key=keys.signing if keys else None,
         )
+        control = Control(
+            ledger, journal, shared.lately, shared.contests, mode_of(anchor.binding.mode for anchor in settings.anchors)
+        )
+        await stack.enter_async_context(serve_operators(create_control_app(control), state))
         narrator = Narrator()
         stack.callback(narrator.summarise)
         app = create_app(admissions, egress, policy, self.outcomes, narrator, journal)
@@ -301,7 +308,12 @@ def _ledger(settings: Settings, state: Path) -> Ledger:
 
 
 def _terms(anchor: Anchor, settings: Settings) -> Terms:
-    return Terms(Rotation(anchor.rotation), anchor.identities_per_certificate == 1, settings.adopt_until)
+    return Terms(
+        Rotation(anchor.rotation),
+        anchor.identities_per_certificate == 1,
+        settings.adopt_until,
+        subjects_are_unique=len(settings.anchors) == 1,
+    )
 
 
 def _told_ledger(ledger: Ledger) -> dict[str, Any]:

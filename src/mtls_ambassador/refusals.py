@@ -315,6 +315,15 @@ class RefusalReason(Enum):
         "`mtls-ambassador devices explain IDENTITY` names the certificates. Find out which device has which, and "
         "revoke the one that should not be there. After ten quiet minutes new keys are judged as usual.",
     )
+    WRONG_TENANT = Refusal(
+        "wrong_tenant",
+        Stage.ADMISSION,
+        401,
+        "the device belongs to another tenant",
+        "the device's tenant token is of another tenant than the management user",
+        "Put your own tenant token into TenantToken of mender.conf, or give the trust anchor a user of that tenant. "
+        "Else somebody tries to make the edge believe what his own tenant says.",
+    )
     KEY_SUPERSEDED = Refusal(
         "key_superseded",
         Stage.ADMISSION,

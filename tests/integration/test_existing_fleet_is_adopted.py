@@ -12,12 +12,13 @@ from mtls_ambassador.admission.identity import normal_form
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Event, EventKind
 from mtls_ambassador.x509 import spki
 from tests.certificates import Holder
+from tests.edge_clocks import set_now
 from tests.operated_lab import OperatedLab
 from tests.raw_device import RawDevice
-from tests.terms import set_now, set_terms
 from tests.world import World, world
 
 DEADLINE = dt.datetime(2031, 1, 1, tzinfo=dt.UTC)
+"""The end of 2030-12-31, which is what the setting means."""
 DAY = dt.timedelta(days=1)
 
 
@@ -80,9 +81,8 @@ async def test_what_an_operator_rejected_is_not_adopted(tmp_path: Path) -> None:
 
 async def test_until_a_date_the_first_to_come_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mender, now = OperatedLab(), DEADLINE - DAY
-    set_terms(monkeypatch, adopt_until=DEADLINE)
     set_now(monkeypatch, lambda: now)
-    async with world(tmp_path, lab=mender) as w:
+    async with world(tmp_path, lab=mender, adopt_until="2030-12-31") as w:
         before, late = accepted_long_ago(w, mender), accepted_long_ago(w, mender)
         first, second = (RawDevice(w, before.identity) for _ in range(2))
         assert (await first.authenticate()).status == 200

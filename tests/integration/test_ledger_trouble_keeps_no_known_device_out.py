@@ -48,35 +48,46 @@ class Trouble:
 
 @dataclass
 class Fleet:
-    """Devices that Mender accepts, and how often each was admitted."""
+    """Devices that Mender accepts."""
 
     w: World
     mender: OperatedLab
-    devices: list[RawDevice] = field(default_factory=list)
-    admissions: int = 0
+    old: list[RawDevice] = field(default_factory=list)
+    """The edge admitted them when all was well, and remembers them."""
+    new: list[RawDevice] = field(default_factory=list)
+    """It has met them since."""
+
+    @property
+    def fingerprints(self) -> set[str]:
+        """Of all certificates that were admitted."""
+        return {device.holder.fingerprint for device in (*self.old, *self.new)}
 
     async def admit(self, device: RawDevice) -> None:
         """It gets a token, and the token is good."""
         token = (await device.authenticate(at=self.w)).token
-        self.admissions += 1
         assert await device.call(token) == 200
 
     async def join(self, device: RawDevice) -> None:
+        """One that the edge has not met."""
         await self.admit(device)
-        self.devices.append(device)
+        self.new.append(device)
 
     async def go_on(self) -> None:
-        """All of them authenticate, and do something with their tokens."""
-        for device in self.devices:
+        """The old ones authenticate, and do something with their tokens; so do four others that Mender accepts."""
+        for device in self.old:
             await self.admit(device)
+        newcomers = [RawDevice(self.w) for _ in range(4)]
+        for device in newcomers:
+            self.mender.knock(device.identity, device.holder)
+            self.mender.decide(device.identity, device.holder, "accepted")
+        await asyncio.gather(*map(self.join, newcomers))
 
     async def go_on_until(self, condition: Callable[[], object]) -> None:
+        """All the time, until the condition holds."""
         deadline = time.monotonic() + PATIENCE
-        while True:
-            await self.go_on()
-            if condition():
-                return
+        while not condition():
             assert time.monotonic() < deadline, self.state
+            await self.go_on()
 
     @property
     def state(self) -> str:
@@ -84,13 +95,6 @@ class Fleet:
         told: Mapping[str, Any] = self.w.edge.report()["ledger"]
         assert told == self.w.edge.health().detail["ledger"]
         return str(told["state"])
-
-    def accepted_by_mender(self) -> RawDevice:
-        """A device that Mender accepts, of which neither edge nor ledger has heard."""
-        device = RawDevice(self.w)
-        self.mender.knock(device.identity, device.holder)
-        self.mender.decide(device.identity, device.holder, "accepted")
-        return device
 
 
 @contextlib.contextmanager
@@ -161,7 +165,9 @@ async def fleet(directory: Path, settings: dict[str, Any]) -> AsyncIterator[Flee
     async with world(directory, lab=mender, **settings) as w:
         scene = Fleet(w, mender)
         for _ in range(3):
-            await scene.join(RawDevice(w))
+            device = RawDevice(w)
+            await scene.admit(device)
+            scene.old.append(device)
         await ledger_of(w).flush()
         yield scene
 
@@ -175,14 +181,14 @@ async def test_devices_go_on(
             w = devices.w
             await asyncio.to_thread(of.begin)
             await devices.go_on_until(lambda: devices.state in TROUBLE)
-            await devices.go_on()  # so that something waits to be written, whatever the ledger does just now
+            for _ in range(3):
+                await devices.go_on()  # so that something waits to be written, whatever the ledger does just now
             unknown = RawDevice(w)
             reply = await unknown.authenticate()
             assert reply.refusal == (503, "ledger_unavailable")
             assert int(reply.header("retry-after") or 0) >= 1
             assert "remedy=" in reply.log
             assert devices.mender.status_of(unknown.identity, unknown.holder) == "pending"
-            await devices.join(devices.accepted_by_mender())
             await devices.go_on()
             assert devices.state in TROUBLE
             assert w.edge.report()["ledger"]["waiting"] > 0
@@ -198,10 +204,8 @@ async def everything_is_in_the_ledger(devices: Fleet) -> None:
     ledger = ledger_of(devices.w)
     await ledger.flush()
     assert (ledger.counters.dropped, ledger.counters.failed) == (0, 0)
-    kept = await ledger.query(lambda connection: list(every_device(connection, DeviceFilter())))
-    fingerprints = {device.holder.fingerprint for device in kept if device.holder}
-    assert fingerprints == {device.holder.fingerprint for device in devices.devices}
-    assert await devices.w.history(EventKind.ADMITTED) == ["admitted"] * devices.admissions
+    assert await held(ledger) == devices.fingerprints
+    assert await devices.w.history(EventKind.ADMITTED) == ["admitted"] * len(devices.fingerprints)
     assert set(await devices.w.history(EventKind.REFUSED)) == {"ledger_unavailable"}
     assert devices.w.edge.outcomes.counts["internal_error"] == 0
 
@@ -259,7 +263,8 @@ async def test_the_file_breaks_while_it_is_used(tmp_path: Path) -> None:
                 spoil(file)
             await devices.go_on_until(lambda: devices.w.log_lines("is broken and was set aside"))
         await devices.go_on_until(lambda: devices.state == "ok")
-        await it_is_begun_anew(devices, state)
+        await devices.go_on()
+        await it_is_begun_anew(devices, state, {devices.new[-1].holder.fingerprint})
 
 
 async def test_the_file_is_broken_at_the_start(tmp_path: Path) -> None:
@@ -270,22 +275,28 @@ async def test_the_file_is_broken_at_the_start(tmp_path: Path) -> None:
         spoil(state / FILE)
         async with another_edge(devices.w, state_dir=str(state)) as devices.w:
             await devices.go_on()
-            await it_is_begun_anew(devices, state)
+            await it_is_begun_anew(devices, state, {device.holder.fingerprint for device in devices.old})
 
 
-async def it_is_begun_anew(devices: Fleet, state: Path) -> None:
-    """The broken file is kept, and the new ledger knows everybody who came since."""
+async def it_is_begun_anew(devices: Fleet, state: Path, since: set[str]) -> None:
+    """The broken file is kept, and the new ledger knows whom it was asked about since."""
     w = devices.w
     assert list(state.glob(f"{FILE}.corrupt-*"))
     (line,) = w.log_lines("is broken and was set aside")
     assert "remedy=" in line
-    await devices.join(RawDevice(w))
+    stranger = RawDevice(w)
+    await devices.join(stranger)
+    since = {*since, stranger.holder.fingerprint}
     ledger = ledger_of(w)
     await ledger.flush()
-    kept = await ledger.query(lambda connection: list(every_device(connection, DeviceFilter())))
-    fingerprints = {device.holder.fingerprint for device in kept if device.holder}
-    assert fingerprints == {device.holder.fingerprint for device in devices.devices}
+    assert await held(ledger) >= since
     assert (ledger.counters.dropped, ledger.counters.failed) == (0, 0)
+
+
+async def held(ledger: Ledger) -> set[str]:
+    """The certificates by which identities are held."""
+    kept = await ledger.query(lambda connection: list(every_device(connection, DeviceFilter())))
+    return {device.holder.fingerprint for device in kept if device.holder}
 
 
 def spoil(file: Path) -> None:

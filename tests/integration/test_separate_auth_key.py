@@ -44,18 +44,30 @@ async def test_it_is_allowed(tmp_path: Path, kind: KeyKind) -> None:
             assert (await device.authenticate(at=strict)).refusal == (401, "key_mismatch")
 
 
-async def test_memory_of_an_admission_is_bound_to_the_key_and_to_the_certificate(tmp_path: Path) -> None:
-    """Another key under the certificate of an admitted device is another applicant."""
+async def test_an_identity_is_its_certificates_whatever_key_that_signs_with(tmp_path: Path) -> None:
     mender = OperatedLab()
     async with world(tmp_path, lab=mender, require_same_key=False) as w:
         device = RawDevice(w)
         await device.authenticate()
         other_key = RawDevice(w, device.identity, holder=device.holder, auth_key=new_key())
-        assert (await other_key.authenticate()).refusal == (401, "key_change_needs_approval")
+        assert (await other_key.authenticate()).status == 200
+        assert (await device.authenticate()).refusal == (401, "key_superseded")
         other_identity = RawDevice(w, holder=device.holder)
         mender.seen.clear()
-        await other_identity.authenticate()
-        assert len(mender.admission_calls()) == 1, "asked about like any other"
+        assert (await other_identity.authenticate()).refusal[1] == "certificate_has_another_identity"
+        assert mender.seen == []
+
+
+async def test_a_known_auth_key_is_of_no_use_to_another_certificate(tmp_path: Path) -> None:
+    """Whoever has seen an auth request can send it again, and Mender would say yes: it knows keys only."""
+    async with world(tmp_path, lab=(mender := OperatedLab()), require_same_key=False) as w:
+        device = RawDevice(w, auth_key=new_key())
+        assert (await device.authenticate()).status == 200
+        thief = RawDevice(w, device.identity, auth_key=device.auth_key)
+        mender.seen.clear()
+        assert (await thief.authenticate()).refusal == (401, "key_change_needs_approval")
+        assert mender.seen == []
+        assert (await device.authenticate()).status == 200
 
 
 async def test_key_that_mender_does_not_take(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from mtls_ambassador.admission import admit
 from mtls_ambassador.admission.standing import Rotation
 from mtls_ambassador.ledger.queries import HistoryFilter, list_devices, list_history
 from mtls_ambassador.ledger.records import EventKind
+from tests.edge_clocks import set_clock
 from tests.operated_lab import OperatedLab
 from tests.raw_device import RawDevice, Reply
-from tests.terms import set_clock, set_terms
 from tests.unit.mender.scripted_egress import Clock
 from tests.world import World, world
 
@@ -38,9 +38,8 @@ async def test_a_minute_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotation: Rotation, subjects: tuple[str, str]
 ) -> None:
     mender, clock = OperatedLab(), Clock()
-    set_terms(monkeypatch, rotation=rotation)
     set_clock(monkeypatch, clock)
-    async with world(tmp_path, lab=mender) as w:
+    async with world(tmp_path, lab=mender, rotation=rotation.value, auth_rate_per_certificate="off") as w:
         first = RawDevice(w, holder=w.ca.device(subjects[0], not_before=YESTERDAY))
         second = RawDevice(w, first.identity, holder=w.ca.device(subjects[1]))
         replies = [await turn(clock, device) for _ in range(UNTIL_NOTICED // 2) for device in (first, second)][-2:]

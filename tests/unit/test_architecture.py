@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"lab"}),
     frozenset({"ambassador"}),
-    frozenset({"managements"}),
+    frozenset({"managements", "devices"}),
     frozenset({"admission", "edge", "device", "factory"}),
     frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
@@ -150,7 +150,21 @@ def test_exceptions_are_about_modules_that_exist() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["admission", "cli", "config", "device", "edge", "factory", "lab", "ledger", "mender", "observe", "pki", "tokens"],
+    [
+        "admission",
+        "cli",
+        "config",
+        "device",
+        "devices",
+        "edge",
+        "factory",
+        "lab",
+        "ledger",
+        "mender",
+        "observe",
+        "pki",
+        "tokens",
+    ],
 )
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):

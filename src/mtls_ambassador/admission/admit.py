@@ -23,7 +23,7 @@ from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.admission.standing import Ground, Standing, Terms, require_own_identity, stand
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.records import Claim, EventKind, Facts
-from mtls_ambassador.mender.device_token import device_id
+from mtls_ambassador.mender.device_token import DeviceToken, read_device_token
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
@@ -147,11 +147,11 @@ class Admission:
             Refused: with one of the reasons of the admission stage, `certificate_has_another_identity` or `busy`.
         """
         claim = attempt.claim
-        key = admission_key(claim.identity, request.public_key, claim.certificate.fingerprint)
+        key = admission_key(claim.identity, claim.auth_key, claim.certificate.fingerprint)
         flight = _Flight(request, attempt, forward, key)
         with self._flights.board(claim.certificate.key):
-            self._watch(attempt)
             if key in self._lately:
+                self._watch(attempt, serious=True)
                 # Known: nothing about Mender's state changes, so it needs no place in the queue either.
                 answer = await self._forward(flight)
                 if answer.status != 401:
@@ -161,8 +161,8 @@ class Admission:
             async with self._flights.fly(claim.identity, claim.certificate.key):
                 return await self._admit_unremembered(flight)
 
-    def _watch(self, attempt: Attempt) -> None:
-        if self._contests.note(attempt.claim.identity, attempt.claim.auth_key):
+    def _watch(self, attempt: Attempt, *, serious: bool) -> None:
+        if self._contests.note(attempt.claim.identity, attempt.claim.auth_key, serious=serious):
             _log.warning(
                 "several keys claim one identity by turns; none takes it over until they stop for ten minutes",
                 identity=attempt.claim.identity,
@@ -180,10 +180,10 @@ class Admission:
             return await self._without_ledger(flight, error)
         require_own_identity(claim, facts, self._terms)
         standing = stand(claim, facts, self._terms, self._now())
-        if standing.ground is not Ground.OWN and self._contests.contested(claim.identity):
-            standing = Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
+        self._watch(flight.attempt, serious=standing.ground is Ground.OWN or standing.may_take_over)
+        standing = self._contested(claim, standing)
         flight = replace(flight, facts=facts, standing=standing)
-        if facts.auth_key_is_anothers and not standing.may_take_over:
+        if facts.auth_key_is_anothers and not facts.known and not standing.may_take_over:
             raise Refused(
                 RefusalReason.KEY_CHANGE_NEEDS_APPROVAL,
                 "its authentication key was admitted with another certificate",
@@ -193,10 +193,20 @@ class Admission:
             if answer.status != 401:
                 return self._settle(flight, answer)
         if self._tries.admit(claim.certificate.key, self._clock()) is None:
-            return await self._forward_only(flight, RefusalReason.BUSY, "too many tries that Mender does not accept")
+            # Not even forwarded: each try with another identity would leave a pending device in Mender.
+            raise Refused(RefusalReason.BUSY, "too many tries that Mender does not accept", retry_after=_RETRY_BUSY)
         if not standing.may_claim:
             return await self._claim_of_anothers(flight)
         return await self._preauthorise(flight)
+
+    def _contested(self, claim: Claim, standing: Standing) -> Standing:
+        """What becomes of a standing while keys claim the identity by turns; an operator's word stands."""
+        if standing.ground in (Ground.OWN, Ground.FREE, Ground.ADOPTION):
+            return standing
+        to_and_fro = self._contests.contested if standing.may_take_over else self._contests.fought_over
+        if not to_and_fro(claim.identity):
+            return standing
+        return Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
 
     async def _without_ledger(self, flight: _Flight, error: LedgerUnavailable) -> Verdict:
         """Nobody can say whose the identity is: whom Mender accepts gets in, nobody else.
@@ -248,6 +258,9 @@ class Admission:
             return self._settle(flight, answer)
         except ManagementForbidden as error:
             return self._too_narrow(flight, await self._forward(flight), error)
+        if known_as is None:
+            # Whatever Mender answers now: this is the identity that the certificate has claimed.
+            self._journal.enter(EventKind.PREAUTHORISED, flight.attempt)
         answer = await self._forward(flight)
         if answer.status != 401:
             return self._settle(flight, answer)
@@ -323,10 +336,12 @@ class Admission:
         if answer.status != 200:
             self._lately.drop(flight.key)
             return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
+        token = read_device_token(answer.body)
+        self._require_own_tenant(token)
         if known:  # entered when it was admitted; who asks again within the hour is no news
             return Verdict(answer, known=True)
         self._lately.add(flight.key)
-        mender_id, holder = device_id(answer.body), flight.facts.holder
+        mender_id, holder = token.device_id, flight.facts.holder
         if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:
             self._journal.enter(
                 EventKind.READMITTED, flight.attempt, mender_id=mender_id, detail=f"formerly {holder.mender_id}"
@@ -339,6 +354,18 @@ class Admission:
             mender_status=answer.status,
         )
         return Verdict(answer)
+
+    def _require_own_tenant(self, token: DeviceToken) -> None:
+        """Refuse a token of another tenant of this Mender Server: the auth request says by its `tenant_token` whose.
+
+        There the device's owner accepts any key for any identity, which says nothing about ours.
+
+        Raises:
+            Refused: `wrong_tenant`.
+        """
+        ours = self._management.tenant
+        if ours is not None and token.tenant != ours:
+            raise Refused(RefusalReason.WRONG_TENANT, f"Mender's token is for the tenant {token.tenant or 'none'!r}")
 
     def _too_narrow(self, flight: _Flight, answer: Answer, error: ManagementForbidden) -> Verdict:
         if answer.status != 401:

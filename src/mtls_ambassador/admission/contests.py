@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,14 +14,34 @@ _IDENTITIES = 10_000
 
 
 @dataclass(slots=True)
-class _Claims:
+class _Turns:
+    """Changes of the key behind an identity."""
+
     key: str = ""
-    switches: deque[float] = field(default_factory=lambda: deque(maxlen=_SWITCHES))
+    at: deque[float] = field(default_factory=lambda: deque(maxlen=_SWITCHES))
+
+    def note(self, key: str, now: float) -> None:
+        if self.key and self.key != key:
+            self.at.append(now)
+        self.key = key
+
+    def many(self, now: float) -> bool:
+        return len(self.at) == _SWITCHES and self.at[0] > now - _WINDOW
+
+
+@dataclass(slots=True)
+class _Claims:
+    every: _Turns = field(default_factory=_Turns)
+    serious: _Turns = field(default_factory=_Turns)
+    """Of those only that could bring the identity about."""
     told: float | None = None
 
 
 class Contests:
     """Notices when the key behind an identity changes to and fro. Bounded; it forgets after a quiet while.
+
+    Whoever could not get the identity anyway is told about, and changes nothing: else any two certificates could keep a
+    third from its own rotation.
 
     Args:
         clock: Monotonic seconds.
@@ -28,31 +49,45 @@ class Contests:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._claims: OrderedDict[str, _Claims] = OrderedDict()
+        self._claims: OrderedDict[bytes, _Claims] = OrderedDict()
 
-    def note(self, identity: str, key: str) -> bool:
+    def note(self, identity: str, key: str, *, serious: bool) -> bool:
         """Note that somebody with `key` claims `identity`.
 
+        Args:
+            identity: Normal form.
+            key: The auth key.
+            serious: Whether it has the identity, or may take it over.
+
         Returns:
-            Whether this is the moment to say that the identity is contested: once when it begins, and once in a
+            Whether this is the moment to say that the identity is fought over: once when it begins, and once in a
             window for as long as it goes on.
         """
-        claims = self._claims.setdefault(identity, _Claims(key))
-        self._claims.move_to_end(identity)
+        name = _name(identity)
+        claims = self._claims.setdefault(name, _Claims())
+        self._claims.move_to_end(name)
         if len(self._claims) > _IDENTITIES:
             self._claims.popitem(last=False)
         now = self._clock()
-        if claims.key != key:
-            claims.key = key
-            claims.switches.append(now)
-        if not self.contested(identity) or (claims.told is not None and now - claims.told < _WINDOW):
+        claims.every.note(key, now)
+        if serious:
+            claims.serious.note(key, now)
+        if not claims.every.many(now) or (claims.told is not None and now - claims.told < _WINDOW):
             return False
         claims.told = now
         return True
 
-    def contested(self, identity: str) -> bool:
+    def fought_over(self, identity: str) -> bool:
         """Whether the key behind `identity` changed so often within the last ten minutes."""
-        claims = self._claims.get(identity)
-        if claims is None or len(claims.switches) < _SWITCHES:
-            return False
-        return claims.switches[0] > self._clock() - _WINDOW
+        claims = self._claims.get(_name(identity))
+        return claims is not None and claims.every.many(self._clock())
+
+    def contested(self, identity: str) -> bool:
+        """Whether it did so by keys that may have it, so that it would go to and fro."""
+        claims = self._claims.get(_name(identity))
+        return claims is not None and claims.serious.many(self._clock())
+
+
+def _name(identity: str) -> bytes:
+    """A stranger chooses the identity, and how long it is."""
+    return hashlib.sha256(identity.encode()).digest()

@@ -17,6 +17,10 @@ from mtls_ambassador.refusals import RefusalReason
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
+LONGEST_IDENTITY = 4096
+"""Characters of the normal form. A real one has some dozens; it is kept in memory, ledger and audit log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a device says it is."""
@@ -34,7 +38,7 @@ def parse_identity(id_data: str) -> Identity:
     """Read the `id_data` of an auth request: a JSON object inside a string.
 
     Raises:
-        Refused: `malformed_request`; it is no object, is empty, or could be read in two ways.
+        Refused: `malformed_request`; it is no object, is empty, very long, or could be read in two ways.
     """
     try:
         attributes = parse_object(id_data)
@@ -42,7 +46,10 @@ def parse_identity(id_data: str) -> Identity:
         raise Refused(RefusalReason.MALFORMED, f"id_data: {error}") from None
     if not attributes:
         raise Refused(RefusalReason.MALFORMED, "id_data: it is empty")
-    return Identity(attributes, normal_form(attributes))
+    form = normal_form(attributes)
+    if len(form) > LONGEST_IDENTITY:
+        raise Refused(RefusalReason.MALFORMED, f"id_data: longer than {LONGEST_IDENTITY} characters")
+    return Identity(attributes, form)
 
 
 def normal_form(value: object) -> str:

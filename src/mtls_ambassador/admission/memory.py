@@ -9,10 +9,10 @@ from collections.abc import Callable
 Key = bytes
 
 
-def admission_key(identity: str, public_key: bytes, certificate: str) -> Key:
-    """One admission: this identity (normal form), with this key (DER), under this certificate (fingerprint)."""
+def admission_key(identity: str, auth_key: str, certificate: str) -> Key:
+    """One admission: this identity (normal form), with this key, under this certificate (SHA-256 of both, hex)."""
     digest = hashlib.sha256(certificate.encode("ascii"))
-    digest.update(hashlib.sha256(public_key).digest())
+    digest.update(bytes.fromhex(auth_key))
     digest.update(identity.encode())
     return digest.digest()
 

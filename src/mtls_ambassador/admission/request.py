@@ -29,6 +29,8 @@ _PUBLIC_KEY = re.compile(
     re.ASCII,
 )
 
+# Mender refuses parameters that are not well formed, after the edge has preauthorised: so none but the usual one.
+_JSON_TYPE = re.compile(r"\s*application/json\s*(;\s*(charset\s*=\s*\"?utf-8\"?\s*)?)?", re.ASCII | re.IGNORECASE)
 # What Go's crypto/x509 parses.
 _CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -130,7 +132,7 @@ def verify_signature(key: PublicKey, signature: bytes, body: bytes) -> None:
 def _require_json(content_types: Sequence[str]) -> None:
     if len(content_types) != 1:
         raise Refused(RefusalReason.MALFORMED, "Content-Type is missing or given twice")
-    if content_types[0].partition(";")[0].strip().lower() != "application/json":
+    if not _JSON_TYPE.fullmatch(content_types[0]):
         raise Refused(RefusalReason.UNSUPPORTED_MEDIA_TYPE)
 
 

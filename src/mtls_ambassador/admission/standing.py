@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.ledger.records import Certificate, Claim, Facts
+from mtls_ambassador.ledger.records import AdoptionKind, Certificate, Claim, Facts
 from mtls_ambassador.refusals import RefusalReason
 
 
@@ -33,6 +33,8 @@ class Terms:
     """A certificate (and its key) is good for the first identity it was admitted with, and no other."""
     adopt_until: dt.datetime | None = None
     """Until then, the first certificate to claim an identity that Mender accepts already makes it its own."""
+    subjects_are_unique: bool = True
+    """False with several trust anchors, whose CAs know nothing of each other: then no adoption by subject counts."""
 
 
 class Ground(StrEnum):
@@ -69,13 +71,16 @@ class Standing:
 
     @property
     def may_take_over(self) -> bool:
-        """Whether its pending key may displace one that Mender accepts."""
-        return self.may_claim and self.ground is not Ground.FREE
+        """Whether its pending key may displace one that Mender accepts.
+
+        Not of one's own identity: if Mender knows this key as pending and trusts another, an operator wanted it so.
+        """
+        return self.ground in (Ground.ADOPTION, Ground.ADOPT_UNTIL, Ground.ROTATION)
 
     @property
     def outranks_pending(self) -> bool:
         """Whether its pending key is accepted though another was pending before it."""
-        return self.may_take_over and self.ground is not Ground.ADOPT_UNTIL
+        return self.ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
 
     @property
     def refusal(self) -> RefusalReason:
@@ -115,7 +120,9 @@ def stand(claim: Claim, facts: Facts, terms: Terms, now: dt.datetime) -> Standin
     if holder is not None and holder.certificate.key == certificate.key == claim.auth_key:
         return Standing(Ground.OWN, "another certificate for the same key")
     if adoption is not None and adoption.names(certificate):
-        return Standing(Ground.ADOPTION, f"adopted by {adoption.kind} {adoption.value}")
+        if adoption.kind is not AdoptionKind.SUBJECT or (terms.subjects_are_unique and not facts.subject_is_shared):
+            return Standing(Ground.ADOPTION, f"adopted by {adoption.kind} {adoption.value}")
+        return Standing(Ground.HELD, f"adopted by subject {adoption.value}, which does not name one certificate alone")
     if holder is None:
         return _unheld(facts, terms, now)
     return _rotated(claim, holder.certificate, facts, terms)
@@ -133,9 +140,11 @@ def _unheld(facts: Facts, terms: Terms, now: dt.datetime) -> Standing:
 
 def _rotated(claim: Claim, before: Certificate, facts: Facts, terms: Terms) -> Standing:
     after = claim.certificate
+    held = f"it belongs to the certificate with serial {before.serial}"
+    if before.anchor != after.anchor:
+        return Standing(Ground.HELD, f"{held} of the trust anchor {before.anchor}, not {after.anchor}")
     if terms.rotation is Rotation.ANY:
         return Standing(Ground.ROTATION, "rotation: any")
-    held = f"it belongs to the certificate with serial {before.serial}"
     if terms.rotation is Rotation.NEVER:
         return Standing(Ground.HELD, f"{held}, and rotation is never")
     if not after.subject:

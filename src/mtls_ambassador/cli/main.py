@@ -26,7 +26,7 @@ class _Commands(click.Group):
     The edge needs none of them, and what an import takes in memory a process keeps.
     """
 
-    _LATER = ("demo", "device", "lab", "pki")
+    _LATER = ("demo", "device", "devices", "lab", "pki")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._LATER})

@@ -108,7 +108,7 @@ def batch(
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    r"""Make keys and certificates for many devices, with a manifest.
+    """Make keys and certificates for many devices, with a manifest.
 
     The devices come from LIST (CSV with a header, or JSON Lines if it ends in .jsonl), from --count, or from --csr-dir.
     In a TEMPLATE, columns of the list stand in braces.
@@ -123,7 +123,7 @@ def batch(
     \b
     Example:
       mtls-ambassador pki batch --count 10000 --cn 'device-{n:06}' --out batch-1
-      mtls-ambassador pki batch devices.csv --cn '{serial}.devices.example.com' --name '{serial}' \
+      mtls-ambassador pki batch devices.csv --cn '{serial}.devices.example.com' --name '{serial}' \\
           --identity mac={mac} --server-url https://my-server.com:8080 --out batch-2
       mtls-ambassador pki batch devices.jsonl --cn '{serial}' --tar --encrypt-to recipient.pem --out batch-3
       mtls-ambassador pki batch --csr-dir requests --out batch-4

@@ -73,7 +73,8 @@ def list_issued(
 def revoke(directory: Path, certificate: str, reason: str, *, unknown: bool, as_json: bool) -> None:
     """Revoke a certificate, by its file or its serial number. It cannot be undone.
 
-    The edge hears of it by the next revocation list: run `pki crl` after it.
+    Others hear of it by the next revocation list: run `pki crl` after it. This version's edge reads no list yet: reject
+    the device in Mender too.
     """
     file = Path(certificate)
     if file.exists():

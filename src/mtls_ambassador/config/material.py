@@ -108,7 +108,7 @@ def load_material(settings: Settings, now: datetime.datetime) -> Material:
         problems += judge_server_certificate(chain[0], key, settings, now)
     for anchor in settings.anchors:
         for ca in anchors[anchor.name]:
-            problems += judge_device_ca(ca, anchor)
+            problems += judge_device_ca(ca, f"{anchor.where} ({anchor.ca})")
     if not problems:
         problems += judge_bundle(settings.anchors, anchors)
     if problems:
@@ -162,14 +162,14 @@ def judge_server_certificate(
     return problems
 
 
-def judge_device_ca(certificate: x509.Certificate, anchor: Anchor) -> list[Problem]:
+def judge_device_ca(certificate: x509.Certificate, where: str) -> list[Problem]:
     """What forbids trusting this certificate as an issuer of device certificates.
 
     X.509 v1 certificates, as `openssl req -x509` of OpenSSL before 3.2 makes them, have no extensions and pass. RFC
     5280 section 4.2.1.9 lets a v3 certificate without basic constraints sign nothing, yet Envoy accepts it as a trust
     anchor, and OpenSSL 3.2 and later makes such: only an explicit `CA:FALSE` is refused.
     """
-    subject = f"{anchor.where} ({anchor.ca}), {certificate.subject.rfc4514_string()}"
+    subject = f"{where}, {certificate.subject.rfc4514_string()}"
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:

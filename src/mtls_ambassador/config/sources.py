@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def load(
         ConfigurationError: with every problem found.
     """
     if config_file is None and default_file.exists():
-        _require_trustworthy(default_file)
+        require_trustworthy(default_file)
         config_file = default_file
     given: dict[str, Given] = {}
     if config_file is not None:
@@ -104,9 +104,7 @@ def load_backend(
     Raises:
         ConfigurationError: the file cannot be read, or the value is no URL.
     """
-    given = _from_file(config_file) if config_file is not None else {}
-    given |= _from_environment(environment)[0]
-    given |= {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()}
+    given = gather(("mender_backend",), config_file, environment, command_line)
     entry = given.get("mender_backend")
     if entry is None:
         return None
@@ -121,7 +119,26 @@ def load_backend(
         ) from error
 
 
-def _require_trustworthy(path: Path) -> None:
+def gather(
+    keys: Collection[str], config_file: Path | None, environment: Mapping[str, str], command_line: Mapping[str, object]
+) -> dict[str, Given]:
+    """The strongest value of each of these keys that is given, unchecked; files of secrets among them are read.
+
+    Raises:
+        ConfigurationError: a file cannot be read.
+    """
+    given = dict[str, Given]()
+    for source in (
+        _from_file(config_file) if config_file is not None else {},
+        _from_environment(environment)[0],
+        {key: Given(value, f"command line --{key.replace('_', '-')}") for key, value in command_line.items()},
+    ):
+        _merge(given, {key: source[key] for key in keys if key in source})
+    _read_secret_files(given)
+    return given
+
+
+def require_trustworthy(path: Path) -> None:
     """Refuse a default file that somebody else put into the directory where we happen to be started.
 
     It could name an `envoy_path` to execute. A file named with --config is the user's own choice.

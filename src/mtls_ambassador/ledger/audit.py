@@ -8,44 +8,54 @@ import os
 import queue
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
-from mtls_ambassador.ledger.records import Event
+from mtls_ambassador.ledger.records import Event, EventKind
+from mtls_ambassador.ledger.writes import plain
+from mtls_ambassador.observe.throttle import ThrottleEach
 
 _log = structlog.get_logger()
 
 _MOST_WAITING = 10_000
+_REFUSALS, _REFUSALS_PER_SECOND = 100, 0.1
 _LAST_LINES = 5.0
 """Seconds for what waits at the end."""
 
 
-def audit_line(event: Event) -> str:
-    """One event as a line of JSON; what is not known of it is left out."""
+def audit_line(event: Event, left_out: int = 0) -> str:
+    """One event as a line of JSON; what is not known of it is left out, and what is very long is cut.
+
+    Args:
+        event: What happened.
+        left_out: How many refusals like it are not in the log.
+    """
     certificate = event.certificate
     content: dict[str, Any] = {
         "time": event.at.isoformat(timespec="milliseconds"),
         "event": event.kind.value,
         "reason": event.reason,
-        "identity": event.identity,
+        "identity": plain(event.identity) if event.identity else None,
         "certificate": {
             "serial": certificate.serial,
-            "subject": certificate.subject,
-            "issuer": certificate.issuer,
+            "subject": plain(certificate.subject),
+            "issuer": plain(certificate.issuer),
             "sha256": certificate.fingerprint,
             "anchor": certificate.anchor,
         }
         if certificate
         else None,
         "rule": event.rule,
-        "detail": event.detail or None,
+        "detail": plain(event.detail) or None,
         "mender_status": event.mender_status,
         "mender_id": event.mender_id,
         "address": event.address or None,
         "request_id": event.request_id or None,
+        "left_out": left_out or None,
     }
     return json.dumps({name: value for name, value in content.items() if value is not None})
 
@@ -54,6 +64,7 @@ class AuditLog:
     """Writes audit lines for the time of a `with`, in a thread of its own: a slow disk keeps no device waiting.
 
     A file that is moved away (logrotate) is begun anew. What cannot be written is counted and told, and stops nothing.
+    Refusals are throttled by certificate, and those left out are counted: a hostile device must not fill the disk.
 
     Args:
         path: The file, made with mode 0600; None for standard output.
@@ -64,7 +75,8 @@ class AuditLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._waiting: queue.Queue[Event | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._refusals = ThrottleEach(_REFUSALS, _REFUSALS_PER_SECOND)
         self._thread = threading.Thread(target=self._write_all, name="audit-log", daemon=True)
         self._descriptor: int | None = None
         self._failing = False
@@ -85,15 +97,20 @@ class AuditLog:
 
     def keep(self, event: Event) -> None:
         """Write an event soon. Neither waits nor fails."""
+        left_out: int | None = 0
+        if event.kind in (EventKind.REFUSED, EventKind.ANSWERED, EventKind.WARNED):
+            left_out = self._refusals.admit(event.certificate and event.certificate.key, time.monotonic())
+        if left_out is None:
+            return
         try:
-            self._waiting.put_nowait(event)
+            self._waiting.put_nowait(audit_line(event, left_out))
         except queue.Full:
             self._lose("it is written too slowly")
 
     def _write_all(self) -> None:
-        while (event := self._waiting.get()) is not None:
+        while (line := self._waiting.get()) is not None:
             try:
-                self._write(f"{audit_line(event)}\n".encode())
+                self._write(f"{line}\n".encode())
                 self._failing = False
             except OSError as error:
                 self._lose(error.strerror or str(error))

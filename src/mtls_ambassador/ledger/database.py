@@ -49,8 +49,13 @@ class Database:
     def at(cls, url: str | None, directory: Path) -> Database:
         """What the setting `ledger_url` names; without it, the file in the state directory."""
         if url is None:
-            return cls(URL.create("sqlite+pysqlite", database=str(directory / FILE)))
+            return cls.in_file(directory / FILE)
         return cls(make_url(url).set(drivername="postgresql+psycopg"))
+
+    @classmethod
+    def in_file(cls, file: Path) -> Database:
+        """A SQLite file."""
+        return cls(URL.create("sqlite+pysqlite", database=str(file)))
 
     @property
     def file(self) -> Path | None:

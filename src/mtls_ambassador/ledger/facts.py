@@ -35,6 +35,13 @@ _DEVICE = (
     .select_from(devices.outerjoin(certificates, devices.c.holder_id == certificates.c.id))
     .where(devices.c.identity_digest == _IDENTITY)
 )
+# Certificates that the identity itself has had, whatever else they once claimed: a predecessor's thief must not be able
+# to spoil the successor's subject.
+_ITS_OWN = (
+    select(links.c.certificate_id)
+    .join(devices, links.c.device_id == devices.c.id)
+    .where(devices.c.identity_digest == _IDENTITY)
+)
 _SIGNS = select(
     exists(
         select(links.c.id)
@@ -52,12 +59,20 @@ _SIGNS = select(
             select(links.c.id)
             .join(devices, links.c.device_id == devices.c.id)
             .join(certificates, links.c.certificate_id == certificates.c.id)
-            .where(certificates.c.name == bindparam("name"), devices.c.identity_digest != _IDENTITY)
+            .where(
+                certificates.c.name == bindparam("name"),
+                devices.c.identity_digest != _IDENTITY,
+                certificates.c.id.not_in(_ITS_OWN),
+            )
         ),
         exists(
             select(claims.c.id)
             .join(certificates, claims.c.certificate_id == certificates.c.id)
-            .where(certificates.c.name == bindparam("name"), claims.c.identity_digest != _IDENTITY)
+            .where(
+                certificates.c.name == bindparam("name"),
+                claims.c.identity_digest != _IDENTITY,
+                certificates.c.id.not_in(_ITS_OWN),
+            )
         ),
     ).label("shared"),
     exists(
@@ -73,7 +88,6 @@ _OTHERS = (
             select(links.c.device_id)
             .join(certificates, links.c.certificate_id == certificates.c.id)
             .where(
-                links.c.superseded.is_(False),
                 or_(certificates.c.fingerprint == _FINGERPRINT, certificates.c.key == _KEY),
             )
         ),
@@ -112,8 +126,8 @@ def other_identities(connection: Connection, identity: str, certificate: Certifi
 
 
 def certificate_name(certificate: Certificate) -> str:
-    """What stands for issuer and subject in the index."""
-    return digest(certificate.issuer, certificate.subject)
+    """What stands for trust anchor, issuer and subject in the index."""
+    return digest(certificate.anchor, certificate.issuer, certificate.subject)
 
 
 def _holder(device: Row[*tuple[Any, ...]]) -> Holder | None:

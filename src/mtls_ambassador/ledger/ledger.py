@@ -31,6 +31,8 @@ MOST_HISTORY = 5_000_000
 
 _PATIENCE = 3.0
 """Seconds. A whole fleet that comes back at once queues some hundreds of writes before a question."""
+_SLOW = 1.0
+"""Seconds. Slower than this it still answers, and somebody should know before it does not."""
 _FIRST_TRY = 5.0
 _FLUSH = 5.0
 _FULL_LATELY = 60.0
@@ -197,7 +199,7 @@ class Ledger:
             return Status(Condition.DOWN, f"{self._database}: {keeper.trouble}", waiting)
         if self._dropped_at is not None and self._clock() - self._dropped_at < _FULL_LATELY:
             return Status(Condition.FULL, f"{self._database}: {self.counters.dropped} events were dropped", waiting)
-        if (delay := keeper.delay) > _PATIENCE:
+        if (delay := keeper.delay) > _SLOW:
             return Status(Condition.SLOW, f"{self._database}: a write takes {delay:.1f} s", waiting)
         return Status(Condition.OK, str(self._database), waiting)
 

@@ -6,11 +6,11 @@ Each function takes a connection in a transaction that reads (`Ledger.query`, `o
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, EventKind
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, history, links
@@ -111,6 +111,8 @@ class DeviceFilter:
     contested_since: dt.datetime | None = None
     warned_since: dt.datetime | None = None
     """A binding rule would have refused it since then."""
+    adopted: bool = False
+    """An operator, or `adopt_until`, gave it to its certificate, or is to when that comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,9 @@ def list_devices(
             history.c.kind == EventKind.WARNED.value, history.c.at >= which.warned_since
         )
         wanted.append(devices.c.identity_digest.in_(warned))
+    if which.adopted:
+        adopted = select(links.c.device_id).where(links.c.how == EventKind.ADOPTED.value)
+        wanted.append(or_(devices.c.adoption_kind.is_not(None), devices.c.id.in_(adopted)))
     return find_devices(connection, *wanted, limit=limit)
 
 
@@ -206,6 +211,14 @@ def device(connection: Connection, identity: str) -> Device | None:
     """The device of an identity (normal form)."""
     found = find_devices(connection, devices.c.identity_digest == digest(identity), limit=1)
     return found[0] if found else None
+
+
+def adoptions(connection: Connection, identities: Collection[str]) -> dict[str, Adoption]:
+    """What operators said about some of these identities (normal form); a thousand at a time at most."""
+    named = devices.c.identity_digest.in_([digest(identity) for identity in identities])
+    rows = connection.execute(_DEVICES.where(named, devices.c.adoption_kind.is_not(None)))
+    found = map(_device, rows)
+    return {device.identity: device.adoption for device in found if device.adoption is not None}
 
 
 def links_of_identity(connection: Connection, identity: str) -> tuple[Link, ...]:

@@ -101,6 +101,8 @@ class EventKind(StrEnum):
 
     ADMITTED = "admitted"
     """Mender gave the device a token."""
+    PREAUTHORISED = "preauthorised"
+    """The edge preauthorised the key in Mender, which did not know the identity: the certificate has it from now on."""
     REFUSED = "refused"
     """By the edge, or by Mender for a reason that the edge knows (`reason`)."""
     ANSWERED = "answered"

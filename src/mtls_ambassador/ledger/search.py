@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, false, func, or_, select
 
 from mtls_ambassador.ledger.queries import (
     Device,
@@ -54,8 +54,10 @@ def search(connection: Connection, text: str) -> Found:
     text = text.strip()
     if not text:
         return Found((), (), ())
-    found = {device.number: device for device in _devices(connection, text)}
-    seen = _certificates(connection, text)
+    came_from = find_devices(connection, _is_address(devices.c.last_address, text), limit=MOST)
+    found = {device.number: device for device in (*devices_named(connection, text), *came_from)}
+    last_from = find_certificates(connection, _is_address(certificates.c.last_address, text), limit=MOST)
+    seen = tuple({one.number: one for one in (*certificates_named(connection, text), *last_from)}.values())
     held = devices.c.id.in_(select(links.c.device_id).where(links.c.certificate_id.in_([one.number for one in seen])))
     if seen:
         found |= {device.number: device for device in find_devices(connection, held, limit=MOST)}
@@ -63,24 +65,27 @@ def search(connection: Connection, text: str) -> Found:
     return Found(
         tuple(found[number] for number in sorted(found))[:MOST],
         tuple(one for one in seen if one.certificate.fingerprint not in holders),
-        _claims(connection, text),
+        claimed_in_vain(connection, text),
     )
 
 
-def _devices(connection: Connection, text: str) -> tuple[Device, ...]:
-    exact = or_(
-        devices.c.identity_digest == digest(text),
-        devices.c.mender_id == text,
-        _is_address(devices.c.last_address, text),
-    )
+def devices_named(connection: Connection, text: str) -> tuple[Device, ...]:
+    """Devices by identity, attribute or Mender's id: what is theirs alone."""
+    exact = or_(devices.c.identity_digest == digest(text), devices.c.mender_id == text)
     like = find_devices(connection, _may_name(devices.c.identity, text), limit=_LOOKED_AT)
-    return (
-        *find_devices(connection, exact, limit=MOST),
-        *[device for device in like if names(device.identity, text)][:MOST],
+    return tuple(
+        {
+            device.number: device
+            for device in (
+                *find_devices(connection, exact, limit=MOST),
+                *[device for device in like if names(device.identity, text)][:MOST],
+            )
+        }.values()
     )
 
 
-def _claims(connection: Connection, text: str) -> tuple[RefusedClaim, ...]:
+def claimed_in_vain(connection: Connection, text: str) -> tuple[RefusedClaim, ...]:
+    """Refused claims by identity or attribute."""
     wanted = or_(claims.c.identity_digest == digest(text), _may_name(claims.c.identity, text))
     return tuple(
         claim
@@ -89,9 +94,10 @@ def _claims(connection: Connection, text: str) -> tuple[RefusedClaim, ...]:
     )[:MOST]
 
 
-def _certificates(connection: Connection, text: str) -> tuple[SeenCertificate, ...]:
+def certificates_named(connection: Connection, text: str) -> tuple[SeenCertificate, ...]:
+    """Certificates by serial, fingerprint, key or subject."""
     hexadecimal = text.replace(":", "").lower()
-    wanted: list[ColumnElement[bool]] = [_is_address(certificates.c.last_address, text)]
+    wanted: list[ColumnElement[bool]] = [false()]
     if _SHA256.fullmatch(text):
         wanted += [certificates.c.fingerprint == hexadecimal, certificates.c.key == hexadecimal]
     if _SERIAL.fullmatch(text):

@@ -21,7 +21,7 @@ LONGEST_TEXT = 1024
 """Characters of a text that is only shown. A stranger chooses his identity, up to the size of a request."""
 
 _CLOCKS_DIFFER = dt.timedelta(hours=1)
-_BY_WHAT = (EventKind.ACCEPTED, EventKind.ROTATED, EventKind.ADOPTED, EventKind.READMITTED)
+_BY_WHAT = (EventKind.PREAUTHORISED, EventKind.ACCEPTED, EventKind.ROTATED, EventKind.ADOPTED, EventKind.READMITTED)
 
 _log = structlog.get_logger()
 
@@ -41,7 +41,12 @@ def write(connection: Connection, event: Event, left_out: int | None = 0, *, one
         certificate_id = _forget(connection, event)
     elif event.certificate is not None:
         certificate_id = _see(connection, event, event.certificate)
-    if event.kind is EventKind.ADMITTED and event.identity and event.certificate and certificate_id is not None:
+    if (
+        event.kind in (EventKind.ADMITTED, EventKind.PREAUTHORISED)
+        and event.identity
+        and event.certificate
+        and certificate_id is not None
+    ):
         new = _admit(connection, event, event.identity, event.certificate, certificate_id)
         if new and one_identity_per_key:
             _look_for_others(connection, event, event.identity, event.certificate, certificate_id)
@@ -269,9 +274,14 @@ def _adopt(connection: Connection, at: dt.datetime, adoption: Adoption) -> None:
         "adoption_kind": adoption.kind.value,
         "adoption_value": adoption.value,
     }
-    statement = _insert(connection.dialect.name, devices)
+    connection.execute(_adopted(connection.dialect.name), noted)
+
+
+@functools.cache
+def _adopted(dialect: str) -> Any:
+    statement = _insert(dialect, devices)
     changed = {name: statement.excluded[name] for name in ("adoption_kind", "adoption_value")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["identity_digest"], set_=changed), noted)
+    return statement.on_conflict_do_update(index_elements=["identity_digest"], set_=changed)
 
 
 def _forget(connection: Connection, event: Event) -> int | None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 from multidict import CIMultiDict
 
+from mtls_ambassador.mender.device_token import tenant_of
 from mtls_ambassador.mender.egress import Answer, Egress
 from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
@@ -104,6 +105,8 @@ class Management:
         self._answered_at = 0.0
         self._not_before = 0.0
         self.calls = 0
+        self.tenant: str | None = None
+        """The tenant that our session is of, once there is one; empty on a server without tenants."""
 
     async def preauthorise(self, identity: Mapping[str, Any], public_key_pem: str, request_id: str) -> str | None:
         """Preauthorise a key for an identity that Mender does not know yet (`POST …/devauth/devices`, no `force`).
@@ -257,6 +260,7 @@ class Management:
         content = json.dumps(body, ensure_ascii=False).encode() if body is not None else b""
         for last in (False, True):
             token = await self.session.token()
+            self.tenant = tenant_of(token)
             headers = CIMultiDict({"Authorization": f"Bearer {token}", REQUEST_ID_HEADER: request_id})
             if content:
                 headers["Content-Type"] = "application/json"

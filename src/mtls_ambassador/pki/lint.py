@@ -9,7 +9,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import ParamSpec
 
 from cryptography import x509
@@ -221,7 +220,7 @@ def _warning(code: str, what: str, remedy: str) -> Finding:
 
 
 def _bundle(anchor: x509.Certificate) -> Iterator[Finding]:
-    for problem in judge_device_ca(anchor, Path("tenant_ca_pem")):
+    for problem in judge_device_ca(anchor, "tenant_ca_pem"):
         what = f"{title(anchor)} {problem.what}: with it in tenant_ca_pem the edge does not start"
         yield Finding(Severity.ERROR, NOT_STARTED, what, problem.remedy)
 

@@ -371,7 +371,7 @@ async def test_one_after_the_other() -> None:
 
 async def test_a_certificate_has_its_share_of_the_management_api() -> None:
     """Ten tries, and one more every quarter of a minute."""
-    scene = Scene([401] * 13, known="d-1", found=device("rejected"))
+    scene = Scene([401] * 11, known="d-1", found=device("rejected"))
     for _ in range(10):
         assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
     scene.steps.clear()
@@ -379,15 +379,16 @@ async def test_a_certificate_has_its_share_of_the_management_api() -> None:
         refusal = await scene.refusal()
         assert refusal.reason is RefusalReason.BUSY
         assert refusal.retry_after == 30
-    assert scene.steps == ["forward", "forward"]
+    assert scene.steps == [], "nor is anything left pending in Mender"
     scene.clock.now += 15
     assert (await scene.refusal()).reason is RefusalReason.REJECTED_BY_OPERATOR
 
 
-async def test_whom_mender_accepts_gets_in_without_a_share() -> None:
+async def test_whom_the_ledger_knows_gets_in_without_a_share() -> None:
     scene = Scene([*[401] * 10, 200, 200], known="d-1", found=device("rejected"))
     for _ in range(10):
         await scene.refusal()
+    scene.facts_known = held_by(MINE, known=True)
     for _ in range(2):
         assert (await scene.admit()).answer.status == 200
     assert scene.steps[-2:] == ["forward", "forward"]
@@ -437,8 +438,34 @@ async def test_a_readmission_is_told() -> None:
     scene = Scene([401, 200], facts=held_by(MINE, "former", known=True))
     scene.token = b"e30.eyJzdWIiOiJkLTEifQ.x"  # {"sub":"d-1"}
     await scene.admit()
-    assert scene.told == [EventKind.READMITTED, EventKind.ADMITTED]
-    assert [event.mender_id for event in scene.events] == ["d-1", "d-1"]
+    assert scene.told == [EventKind.PREAUTHORISED, EventKind.READMITTED, EventKind.ADMITTED]
+    assert [event.mender_id for event in scene.events] == [None, "d-1", "d-1"]
+
+
+@pytest.mark.parametrize("facts", [Facts(), Facts(holder=None)])
+async def test_whatever_mender_answers_to_a_preauthorised_key_the_certificate_has_claimed_it(facts: Facts) -> None:
+    """Else it could claim one identity after the other, and keep their owners out."""
+    for status in (400, 401, 500):
+        scene = Scene([status], facts=facts)
+        await scene.admit()
+        assert scene.told == [EventKind.PREAUTHORISED]
+
+
+async def test_a_token_of_another_tenant_says_nothing_about_ours() -> None:
+    """There the device's owner accepts any key for any identity."""
+    scene = Scene([200], facts=held_by(THEIRS))
+    scene.tenant = "ours"
+    scene.token = b"e30.eyJtZW5kZXIudGVuYW50IjoidGhlaXJzIn0.x"  # {"mender.tenant":"theirs"}
+    assert (await scene.refusal()).reason is RefusalReason.WRONG_TENANT
+    assert scene.told == []
+    assert len(scene.memory) == 0
+
+
+async def test_an_operators_decision_is_not_undone_by_who_had_the_identity_before() -> None:
+    """He dismissed our key and trusts another: ours is pending again, and stays so."""
+    scene = Scene([401, 401], known="d-1", facts=held_by(MINE, known=True), found=device("pending", "accepted"))
+    assert (await scene.refusal()).reason is NEEDS_APPROVAL
+    assert "accept" not in scene.steps
 
 
 async def test_a_certificate_of_another_identity_reaches_nobody() -> None:

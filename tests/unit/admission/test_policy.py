@@ -380,7 +380,7 @@ def test_two_spellings_of_an_identity_are_one_to_a_rule(spaces: str, number: str
 
 
 def test_very_long_values_are_compared_and_cut_in_messages() -> None:
-    long = "x" * 60_000
+    long = "x" * 4_000
     verify(CN_IS_MAC, cn(long), identity({"mac": long}))
     with pytest.raises(BindingMismatch) as caught:
         verify(CN_IS_MAC, cn(long), identity({"mac": f"{long}y"}))

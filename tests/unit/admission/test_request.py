@@ -82,7 +82,13 @@ def test_unknown_fields_are_not_looked_at() -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "application/json; charset=utf-8", " Application/JSON ;x=y", "application/json;"],
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        " Application/JSON ",
+        'application/json; charset="UTF-8"',
+        "application/json;",
+    ],
 )
 def test_content_types_that_are_json(content_type: str) -> None:
     assert parse(body_of(), content_types=[content_type]).identity.normal_form == MAC

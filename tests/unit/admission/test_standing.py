@@ -100,7 +100,7 @@ def test_adopt_until(facts: Facts, until: dt.datetime, expected: Ground) -> None
 @pytest.mark.parametrize(
     ("ground", "claim", "take_over", "outrank"),
     [
-        (Ground.OWN, True, True, True),
+        (Ground.OWN, True, False, True),
         (Ground.FREE, True, False, False),
         (Ground.ADOPTION, True, True, True),
         (Ground.ADOPT_UNTIL, True, True, False),

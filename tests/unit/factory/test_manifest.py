@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from mtls_ambassador.device import manifest as images
+from mtls_ambassador.devices import manifest as adoptions
 from mtls_ambassador.factory import manifest
 from mtls_ambassador.factory.items import Item
 from mtls_ambassador.factory.manifest import Layout
@@ -33,6 +34,14 @@ def test_device_image_reads_it(tmp_path: Path) -> None:
     assert [(row.image, row.key) for row in read.rows] == [
         (f"{name}.sdimg", tmp_path / name / "device-private.key") for name in ("d1", "d2")
     ]
+
+
+def test_the_edge_adopts_by_it(tmp_path: Path) -> None:
+    manifest.write(tmp_path, ITEMS, FOLDERS)
+    for name in (manifest.CSV, manifest.JSON):
+        with (tmp_path / name).open(encoding="utf-8") as file:
+            found = list(adoptions.read_manifest(file))
+        assert [each.adoption.value for each in found if isinstance(each, adoptions.Entry)] == ["22" * 32, "44" * 32]
 
 
 def test_columns_that_make_no_sense_are_left_out() -> None:

@@ -105,8 +105,27 @@ def test_an_identity_that_a_certificate_or_its_key_holds(connection: Connection,
     assert facts(connection, [], claim(MAC_A, of)).other_identities == ()
 
 
-def test_an_identity_that_was_taken_over_is_no_longer_the_certificates(connection: Connection) -> None:
-    assert facts(connection, [event(), event(of=B, at=NOW + SECOND)], claim(MAC_B)).other_identities == ()
+def test_an_identity_that_was_taken_over_stays_the_only_one_of_the_certificate(connection: Connection) -> None:
+    """Else a retired key, or whoever was put out of an identity that is not his, could go on to the next."""
+    assert facts(connection, [event(), event(of=B, at=NOW + SECOND)], claim(MAC_B)).other_identities == (MAC_A,)
+
+
+def test_what_is_preauthorised_is_the_certificates_from_then_on(connection: Connection) -> None:
+    found = facts(connection, [event(EventKind.PREAUTHORISED)], claim())
+    assert (found.known, found.holder) == (True, Holder(A, None, NOW))
+    assert facts(connection, [], claim(MAC_B)).other_identities == (MAC_A,)
+
+
+def test_a_predecessors_thief_does_not_spoil_the_subject(connection: Connection) -> None:
+    later = certificate("later", subject=A.subject)
+    events = [event(), event(of=later, at=NOW + SECOND), event(REFUSED, MAC_B, A)]
+    assert not facts(connection, events, claim(MAC_A, certificate("latest", subject=A.subject))).subject_is_shared
+    assert facts(connection, [], claim(MAC_C, certificate("latest", subject=A.subject))).subject_is_shared
+
+
+def test_another_anchors_subjects_are_others(connection: Connection) -> None:
+    elsewhere = replace(certificate("elsewhere", subject=A.subject), anchor="plant-2")
+    assert not facts(connection, [event(), event(REFUSED, MAC_B, elsewhere)], claim()).subject_is_shared
 
 
 def test_of_many_other_identities_a_few_are_told(connection: Connection) -> None:
@@ -160,7 +179,12 @@ def test_a_refusal_makes_nobody_a_holder_and_takes_nothing(connection: Connectio
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in EventKind if kind not in (ADMITTED, REFUSED, FORGOTTEN, EventKind.ADOPTION_NOTED)]
+    "kind",
+    [
+        kind
+        for kind in EventKind
+        if kind not in (ADMITTED, EventKind.PREAUTHORISED, REFUSED, FORGOTTEN, EventKind.ADOPTION_NOTED)
+    ],
 )
 def test_other_events_are_history_only(connection: Connection, kind: EventKind) -> None:
     before = facts(connection, [event(), event(REFUSED, MAC_B, B)], claim())
@@ -303,17 +327,16 @@ class Model:
         def alike(of: Certificate) -> bool:
             return (of.subject, of.issuer) == (mine.subject, mine.issuer)
 
-        others = {
-            identity
-            for (identity, of, _), now in self.links.items()
-            if now and identity != about.identity and of.key == mine.key
-        }
+        others = {identity for identity, of, _ in self.links if identity != about.identity and of.key == mine.key}
+        had = {(identity, of) for identity, of, _ in self.links}
         seen = {(of, identity) for identity, of, _ in self.links} | set(self.claims)
         return Facts(
             known=self.links.get((about.identity, mine, about.auth_key), False),
             holder=self.holders.get(about.identity),
             other_identities=tuple(sorted(others)),
-            subject_is_shared=any(alike(of) and identity != about.identity for of, identity in seen),
+            subject_is_shared=any(
+                alike(of) and identity != about.identity and (about.identity, of) not in had for of, identity in seen
+            ),
             adoption=self.adoptions.get(about.identity),
             auth_key_is_anothers=about.auth_key != mine.key
             and any(key == about.auth_key and of.key != mine.key for _, of, key in self.links),

@@ -64,6 +64,7 @@ async def test_a_slow_ledger_is_unavailable_and_then_is_back(
     directory: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(facade, "_PATIENCE", 0.05)
+    monkeypatch.setattr(facade, "_SLOW", 0.01)
     async with ledger(directory) as kept:
         kept.record(event())
         with pytest.raises(LedgerUnavailable, match="within"):
@@ -71,6 +72,16 @@ async def test_a_slow_ledger_is_unavailable_and_then_is_back(
         assert kept.status.condition is Condition.SLOW
         gate.set()
         monkeypatch.setattr(facade, "_PATIENCE", DEADLINE)
+        assert (await kept.facts(claim())).known
+
+
+async def test_a_slow_ledger_is_told_before_it_is_unavailable(directory: Path, gate: threading.Event) -> None:
+    now = 1000.0
+    async with ledger(directory, clock=lambda: now) as kept:
+        kept.record(event())
+        now += 2.0
+        assert kept.status.condition is Condition.SLOW
+        gate.set()
         assert (await kept.facts(claim())).known
 
 

@@ -1,23 +1,16 @@
-"""An edge on terms that its settings do not name yet, and with clocks that a test moves."""
+"""An edge whose clocks a test moves."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
 from mtls_ambassador import ambassador
 from mtls_ambassador.admission.admit import Admission
 from mtls_ambassador.admission.contests import Contests
-from mtls_ambassador.admission.standing import Terms
-
-
-def set_terms(monkeypatch: pytest.MonkeyPatch, **terms: Any) -> None:
-    """Let edges that start from now on admit on these `Terms`."""
-    monkeypatch.setattr(ambassador, "Terms", partial(Terms, **terms))
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
