@@ -82,6 +82,13 @@ _LISTED_PROBLEMS = 100
 @options.passphrase_file
 @options.directory
 @options.as_json
+@options.example(
+    "mtls-ambassador pki batch --count 10000 --cn 'device-{n:06}' --out batch-1",
+    "mtls-ambassador pki batch devices.csv --cn '{serial}.devices.example.com' --name '{serial}' \\",
+    "    --identity mac={mac} --server-url https://my-server.com:8080 --out batch-2",
+    "mtls-ambassador pki batch devices.jsonl --cn '{serial}' --tar --encrypt-to recipient.pem --out batch-3",
+    "mtls-ambassador pki batch --csr-dir requests --out batch-4",
+)
 def batch(
     devices: Path | None,
     count: int | None,
@@ -119,14 +126,6 @@ def batch(
     Interrupted, by Ctrl-C or without power, the same command goes on where it stopped, and issues nothing twice. So it
     does with a list that was mended or has grown. A row that cannot be used is told with its line, the others go on,
     and the status is 1.
-
-    \b
-    Example:
-      mtls-ambassador pki batch --count 10000 --cn 'device-{n:06}' --out batch-1
-      mtls-ambassador pki batch devices.csv --cn '{serial}.devices.example.com' --name '{serial}' \\
-          --identity mac={mac} --server-url https://my-server.com:8080 --out batch-2
-      mtls-ambassador pki batch devices.jsonl --cn '{serial}' --tar --encrypt-to recipient.pem --out batch-3
-      mtls-ambassador pki batch --csr-dir requests --out batch-4
     """
     if sum(source is not None for source in (devices, count, csr_dir)) != 1:
         raise click.UsageError("name the devices: one of LIST, --count and --csr-dir")

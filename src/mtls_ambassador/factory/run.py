@@ -25,7 +25,7 @@ import multiprocessing
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -107,6 +107,9 @@ class Outcome:
     complete: bool
 
 
+_OWN = frozenset({folder.SETTINGS, manifest.CSV, manifest.JSON})
+
+
 def checkpoint_of(kind: KeyKind) -> int:
     """How many devices of a kind of key are written between two syncs: about half a second's work, or some of RSA's."""
     return 16 if kind in {KeyKind.RSA3072, KeyKind.RSA4096} else 1000
@@ -158,7 +161,7 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
 
     def feed(worker: Connection) -> None:
         if (checkpoint := next(checkpoints, None)) is not None:
-            worker.send(checkpoint)
+            _send(worker, checkpoint)
             busy.add(worker)
 
     busy = set[Connection]()
@@ -173,7 +176,7 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
                     refused = items.reserve(
                         ((each.item, entry(job.recipe, each)) for each in certified), foreign_keys=job.foreign_keys
                     )
-                    worker.send(frozenset(refused))
+                    _send(worker, frozenset(refused))
                     writing[worker] = [each.item.serial for each in certified if each.item.serial not in refused]
                     for problem in problems:
                         reading.reject(problem)
@@ -192,9 +195,20 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
 
 
 def _received(worker: Connection) -> object:
-    try:
+    with _told_of_its_end():
         return worker.recv()
-    except (EOFError, ConnectionResetError) as error:
+
+
+def _send(worker: Connection, message: object) -> None:
+    with _told_of_its_end():
+        worker.send(message)
+
+
+@contextmanager
+def _told_of_its_end() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionResetError, BrokenPipeError) as error:
         raise BatchError(
             "a process of the batch was killed, perhaps for want of memory",
             "Run the same command again: it goes on where it stopped.",
@@ -256,7 +270,7 @@ class _Reading:
             self._require_same(order, item)
             return None
         place = self._job.recipe.out / self._job.recipe.place(order.name)
-        if os.path.lexists(place):
+        if os.path.lexists(place) or place.name in _OWN:
             raise RowError(f"{place} is there already, and not of this batch")
         return order
 
