@@ -254,7 +254,7 @@ async def test_what_was_renewed_passes_the_edge(tmp_path: Path) -> None:
     }
     (tmp_path / "world").mkdir()
     server: Holder = Issuer.load(directory / "server-cert.pem", directory / "server-private.key")
-    async with world(tmp_path / "world", server=server, bundle=ca.pem) as w:
+    async with world(tmp_path / "world", server=server, bundle=ca.pem, identities_per_certificate="unlimited") as w:
         for name, holder in devices.items():
             signed = auth_request(holder.key, {"mac": name})
             data = request("POST", AUTH_REQUESTS, signed.headers.items(), signed.body)

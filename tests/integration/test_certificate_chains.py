@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.attempts import attempt, request
 from tests.certificates import CertificateAuthority, Holder
 from tests.world import World, eventually, world
 
+# The same certificate is shown in several ways, each time as another device.
+MANY: dict[str, Any] = {"identities_per_certificate": "unlimited"}
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 
@@ -37,7 +40,7 @@ async def admitted(w: World, holder: Holder, name: str, *, chain: bool = True) -
 
 
 async def test_intermediate_that_the_device_sends(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, **MANY) as w:
         device = w.ca.intermediate("Line 1").device("dev-1")
         assert await admitted(w, device, "chain")
         assert not await admitted(w, device, "leaf only", chain=False)
@@ -45,7 +48,7 @@ async def test_intermediate_that_the_device_sends(tmp_path: Path) -> None:
 
 
 async def test_two_intermediates_that_the_device_sends(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, **MANY) as w:
         device = w.ca.intermediate("Plant 1").intermediate("Line 1").device("dev-1")
         assert await admitted(w, device, "in order")
         near, far = device.intermediates
@@ -58,7 +61,7 @@ async def test_two_intermediates_that_the_device_sends(tmp_path: Path) -> None:
 async def test_intermediate_in_the_bundle(tmp_path: Path, with_root: bool) -> None:
     ca = CertificateAuthority("My CA")
     line = ca.intermediate("Line 1")
-    async with world(tmp_path, ca=ca, bundle=line.pem + ca.pem if with_root else line.pem) as w:
+    async with world(tmp_path, ca=ca, bundle=line.pem + ca.pem if with_root else line.pem, **MANY) as w:
         device = line.device("dev-1")
         assert await admitted(w, device, "chain")
         assert await admitted(w, device, "leaf only", chain=False)
@@ -68,7 +71,7 @@ async def test_intermediate_in_the_bundle(tmp_path: Path, with_root: bool) -> No
 
 async def test_bundle_of_two_authorities(tmp_path: Path) -> None:
     first, second, third = (CertificateAuthority(name) for name in ("CA 1", "CA 2", "CA 3"))
-    async with world(tmp_path, ca=first, bundle=b"our CAs\n" + first.pem + b"\nand\n" + second.pem) as w:
+    async with world(tmp_path, ca=first, bundle=b"our CAs\n" + first.pem + b"\nand\n" + second.pem, **MANY) as w:
         assert await admitted(w, first.device("dev-1"), "first")
         assert await admitted(w, second.device("dev-1"), "second")
         assert await admitted(w, second.intermediate("Line 1").device("dev-1"), "second, line 1")
@@ -78,12 +81,12 @@ async def test_bundle_of_two_authorities(tmp_path: Path) -> None:
 async def test_bundle_of_two_authorities_of_one_name(tmp_path: Path) -> None:
     first = CertificateAuthority("My CA")
     second = CertificateAuthority("My CA")
-    async with world(tmp_path, ca=first, bundle=first.pem + second.pem) as w:
+    async with world(tmp_path, ca=first, bundle=first.pem + second.pem, **MANY) as w:
         assert await admitted(w, first.device("dev-1"), "first")
         assert await admitted(w, second.device("dev-1"), "second")
 
 
 async def test_renewed_authority_in_place_of_the_old_one(tmp_path: Path) -> None:
     old = CertificateAuthority("My CA")
-    async with world(tmp_path, ca=old, bundle=old.renewed().pem) as w:
+    async with world(tmp_path, ca=old, bundle=old.renewed().pem, **MANY) as w:
         assert await admitted(w, old.device("dev-1"), "of the old one")

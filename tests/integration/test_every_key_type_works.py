@@ -23,7 +23,8 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("world")) as running:
+    # RSA keys take long to make, so these devices share theirs.
+    async with world(tmp_path_factory.mktemp("world"), identities_per_certificate="unlimited") as running:
         yield running
 
 
