@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from mtls_ambassador.errors import Error
 
@@ -91,18 +92,42 @@ def write_together(contents: Sequence[Content], *, replace: bool) -> None:
             _sync_directory(directory)
 
 
+@contextlib.contextmanager
+def replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of `path` at the end of the `with`, if that ends well.
+
+    For what is too large to be held in memory; otherwise as `write_atomically`.
+
+    Raises:
+        WriteError: the directory is missing, not writable, full, ...
+    """
+    with contextlib.ExitStack() as leftovers, _explained(path):
+        temporary, file = _open_temporary(path, mode, leftovers)
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+
+
 def _stage(content: Content, leftovers: contextlib.ExitStack) -> Path:
-    # In the same directory, since a rename does not cross file systems.
-    temporary = content.path.with_name(f".{secrets.token_hex(8)}.tmp")
-    # O_EXCL does not follow a planted link. The mode counts from the first moment, fchmod adds what the umask took.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, content.mode)
-    leftovers.callback(temporary.unlink, missing_ok=True)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, content.mode)
+    temporary, file = _open_temporary(content.path, content.mode, leftovers)
+    with file:
         file.write(content.data)
         file.flush()
-        os.fsync(descriptor)
+        os.fsync(file.fileno())
     return temporary
+
+
+def _open_temporary(path: Path, mode: int, leftovers: contextlib.ExitStack) -> tuple[Path, BinaryIO]:
+    # In the same directory, since a rename does not cross file systems.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    # O_EXCL does not follow a planted link. The mode counts from the first moment, fchmod adds what the umask took.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    leftovers.callback(temporary.unlink, missing_ok=True)
+    os.fchmod(descriptor, mode)
+    return temporary, os.fdopen(descriptor, "wb")
 
 
 def _place_new(temporary: Path, path: Path) -> None:

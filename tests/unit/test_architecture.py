@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"lab"}),
     frozenset({"ambassador"}),
     frozenset({"managements", "devices"}),
-    frozenset({"admission", "edge", "device"}),
+    frozenset({"admission", "edge", "device", "factory"}),
     frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
     frozenset({"config"}),
@@ -42,6 +42,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "cli/device_images": "runs mender-artifact: tests/e2e/test_device_image_of_real_partitions.py",
     "cli/lab": "arguments in tests/unit/cli/test_main.py",
     "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
+    "cli/pki_batch": "tests/e2e/test_batches_of_devices.py",
     "cli/pki_inspect": "tests/unit/cli/test_pki.py, and what it does in tests/unit/pki",
     "cli/pki_issue": "tests/unit/cli/test_pki.py, and what it does in tests/unit/pki",
     "cli/pki_options": "tests/unit/cli/test_pki.py",
@@ -54,6 +55,8 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "edge/process": "a process by nature: tests/integration/test_envoy_lives_and_dies_with_the_control_plane.py",
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "lab/mender_client": "runs the real Mender client: tests/e2e",
+    "factory/errors": "classes without code",
+    "factory/run": "processes, killed and resumed: tests/e2e/test_batches_of_devices.py",
     "ledger/errors": "a class without code",
     "ledger/migrations/env": "tests/unit/ledger/test_migration.py",
     "ledger/migrations/versions/first_schema": "tests/unit/ledger/test_migration.py",
@@ -148,7 +151,21 @@ def test_exceptions_are_about_modules_that_exist() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["admission", "cli", "config", "device", "devices", "edge", "lab", "ledger", "mender", "observe", "pki", "tokens"],
+    [
+        "admission",
+        "cli",
+        "config",
+        "device",
+        "devices",
+        "edge",
+        "factory",
+        "lab",
+        "ledger",
+        "mender",
+        "observe",
+        "pki",
+        "tokens",
+    ],
 )
 def test_unit_tests_mirror_the_source(folder: str) -> None:
     for file in (UNIT_TESTS / folder).glob("test_*.py"):

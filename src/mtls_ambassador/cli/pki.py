@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mtls_ambassador.cli.pki_batch import batch
 from mtls_ambassador.cli.pki_inspect import show, verify
 from mtls_ambassador.cli.pki_issue import device, init, renew, server, sign
 from mtls_ambassador.cli.pki_records import adopt, crl, list_issued, revoke
@@ -17,5 +18,5 @@ def pki() -> None:
     """
 
 
-for _command in (init, server, device, sign, renew, list_issued, show, verify, revoke, crl, adopt):
+for _command in (init, server, device, batch, sign, renew, list_issued, show, verify, revoke, crl, adopt):
     pki.add_command(_command)

@@ -29,9 +29,9 @@ LONGEST_LINE = 65536
 # What a column may be called, in the order in which they count where a line has several: a key is the device's also
 # after its certificate was renewed, a subject is the least of the three.
 _COLUMNS: Mapping[str, AdoptionKind] = {
-    "key": AdoptionKind.KEY,
-    "public key": AdoptionKind.KEY,
     "public_key": AdoptionKind.KEY,
+    "public key": AdoptionKind.KEY,
+    "key": AdoptionKind.KEY,  # of a batch's manifest it is the private key's file, and there is a public_key
     "fingerprint": AdoptionKind.FINGERPRINT,
     "subject": AdoptionKind.SUBJECT,
 }

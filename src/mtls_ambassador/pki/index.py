@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mtls_ambassador.errors import Error
 from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation, Status, from_epoch, to_epoch
@@ -48,6 +48,16 @@ CREATE TABLE IF NOT EXISTS revocation (
   reason TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS batch_item (
+  batch TEXT NOT NULL,
+  name TEXT NOT NULL,
+  serial TEXT NOT NULL UNIQUE,
+  line INTEGER NOT NULL,
+  cn TEXT NOT NULL,
+  identity TEXT NOT NULL,
+  spki BLOB NOT NULL,
+  PRIMARY KEY (batch, name)
+) WITHOUT ROWID;
 """
 _COLUMNS = "serial, kind, subject, public_key, fingerprint, not_before, not_after, path, der, pending"
 _SELECT = f"""
@@ -138,7 +148,7 @@ class Index:
         Raises:
             IndexFileError: the index cannot be written.
         """
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.executemany("UPDATE certificate SET pending = 0 WHERE serial = ?", ((serial,) for serial in serials))
 
     def discard(self, serials: Iterable[str]) -> None:
@@ -147,7 +157,7 @@ class Index:
         Raises:
             IndexFileError: the index cannot be written.
         """
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.executemany(
                 "DELETE FROM certificate WHERE serial = ? AND pending", ((serial,) for serial in serials)
             )
@@ -181,7 +191,7 @@ class Index:
             IndexFileError: the index cannot be written.
         """
         rows = ((each.serial, to_epoch(each.at), each.reason) for each in revocations)
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.executemany("INSERT OR IGNORE INTO revocation (serial, revoked_at, reason) VALUES (?, ?, ?)", rows)
 
     def revocations(self) -> Iterator[Revocation]:
@@ -207,7 +217,7 @@ class Index:
         Raises:
             IndexFileError: the index cannot be written.
         """
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute(
                 "INSERT INTO counter (name, value) VALUES ('crl_number', ?1) "
                 "ON CONFLICT (name) DO UPDATE SET value = max(value + 1, ?1)",
@@ -215,7 +225,12 @@ class Index:
             )
             return int(cursor.execute("SELECT value FROM counter WHERE name = 'crl_number'").fetchone()[0])
 
-    def _insert(self, entries: Iterable[Entry], *, pending: bool) -> None:
+    def insert(self, cursor: sqlite3.Cursor, entries: Iterable[Entry], *, pending: bool) -> None:
+        """Put entries in, within a transaction of `writing`.
+
+        Raises:
+            SerialTakenError: a serial number is in the index already.
+        """
         rows = (
             (
                 entry.serial, entry.kind, entry.subject, entry.public_key, entry.fingerprint,
@@ -224,21 +239,37 @@ class Index:
             for entry in entries
         )  # fmt: skip
         try:
-            with self._writing() as cursor:
-                cursor.executemany(f"INSERT INTO certificate ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", rows)  # noqa: S608
+            cursor.executemany(f"INSERT INTO certificate ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", rows)  # noqa: S608
         except sqlite3.IntegrityError as error:
             raise SerialTakenError(
                 f"a serial number is in {self._path} already: one CA must not give it to two certificates",
                 "Issue it anew; a serial number is drawn at random each time.",
             ) from error
 
-    def _select(self, condition: str, *values: str | bool | None) -> Iterator[Entry]:
+    def read(self, query: str, *values: str | int | None) -> Iterator[Sequence[Any]]:
+        """The rows of a query, one by one.
+
+        Raises:
+            IndexFileError: the index cannot be read.
+        """
         with _explained(self._path):
-            for row in self._connection.execute(_SELECT + condition, values):
-                yield _entry(row)
+            yield from self._connection.execute(query, values)
+
+    def _insert(self, entries: Iterable[Entry], *, pending: bool) -> None:
+        with self.writing() as cursor:
+            self.insert(cursor, entries, pending=pending)
+
+    def _select(self, condition: str, *values: str | bool | None) -> Iterator[Entry]:
+        for row in self.read(_SELECT + condition, *values):
+            yield _entry(row)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Cursor]:
+    def writing(self) -> Iterator[sqlite3.Cursor]:
+        """A transaction: committed and synced at its end, or rolled back by an exception.
+
+        Raises:
+            IndexFileError: the index cannot be written.
+        """
         with _explained(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -108,7 +108,7 @@ def root_ca(key: PrivateKey, name: x509.Name, validity: Validity, serial: int) -
         ProfileError: the number of days makes no date.
     """
     return _sign(
-        _builder(key.public_key(), name, name, validity, serial)
+        _held(_issued(name, validity), key.public_key(), name, serial)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(ca=True), critical=True),
         key,
@@ -124,7 +124,7 @@ def intermediate_ca(
         ProfileError: the number of days makes no date.
     """
     return _sign(
-        _builder(key, name, signer.certificate.subject, validity, serial)
+        _held(_issued(signer.certificate.subject, validity), key, name, serial)
         .add_extension(_authority_identifier(signer), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True),
@@ -160,7 +160,7 @@ def server(
     more = [general_name(entry) for entry in san]
     # Beside explicit names the common name may be a mere title, such as "Edge in Oslo".
     own = [general_name(cn)] if is_host_name(cn.removeprefix("*.")) or _address(cn) or not more else []
-    builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = _held(_pattern(validity, signer, ExtendedKeyUsageOID.SERVER_AUTH), key, name, serial)
     return _sign(_named(builder, name, [*own, *more]), signer.key)
 
 
@@ -186,9 +186,35 @@ def device(
     Raises:
         ProfileError: a name is none, or the number of days makes no date.
     """
-    builder = _leaf(key, name, validity, serial=serial, signer=signer, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+    return device_like(device_pattern(validity, signer), key, name, san, serial=serial, signer=signer)
+
+
+def device_pattern(validity: Validity, signer: Signer) -> x509.CertificateBuilder:
+    """What all devices' certificates of one time and one CA have in common, for `device_like`.
+
+    Raises:
+        ProfileError: the number of days makes no date.
+    """
+    return _pattern(validity, signer, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+def device_like(
+    pattern: x509.CertificateBuilder,
+    key: PublicKey,
+    name: x509.Name,
+    san: Iterable[str | x509.GeneralName] = (),
+    *,
+    serial: int,
+    signer: Signer,
+) -> x509.Certificate:
+    """The same as `device`, where many are made of one pattern: that costs a fifth less.
+
+    Raises:
+        ProfileError: a name is none.
+    """
     cn = _common_name(name)
     own = [x509.DNSName(cn)] if is_host_name(cn) else []
+    builder = _held(pattern, key, name, serial)
     return _sign(_named(builder, name, [*own, *(general_name(entry) for entry in san)]), signer.key)
 
 
@@ -200,7 +226,7 @@ def revocation_list(
     Raises:
         ProfileError: the number of days makes no date.
     """
-    begin, end = _period(validity)
+    begin, end = period(validity)
     # Given all at once: the builder would copy its list for each one added, which takes hours for a hundred thousand.
     builder = x509.CertificateRevocationListBuilder(revoked_certificates=[_revoked(each) for each in revoked])
     return (
@@ -279,23 +305,26 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _builder(
-    key: PublicKey, name: x509.Name, issuer: x509.Name, validity: Validity, serial: int
-) -> x509.CertificateBuilder:
-    begin, end = _period(validity)
+def _issued(issuer: x509.Name, validity: Validity) -> x509.CertificateBuilder:
+    begin, end = period(validity)
+    return x509.CertificateBuilder().issuer_name(issuer).not_valid_before(begin).not_valid_after(end)
+
+
+def _held(builder: x509.CertificateBuilder, key: PublicKey, name: x509.Name, serial: int) -> x509.CertificateBuilder:
     return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
+        builder.subject_name(name)
         .public_key(key)
         .serial_number(serial)
-        .not_valid_before(begin)
-        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 
-def _period(validity: Validity) -> tuple[datetime, datetime]:
+def period(validity: Validity) -> tuple[datetime, datetime]:
+    """The notBefore and notAfter of a certificate.
+
+    Raises:
+        ProfileError: the number of days makes no date.
+    """
     now = validity.now.replace(microsecond=0)
     try:
         if validity.days < 1:
@@ -307,12 +336,10 @@ def _period(validity: Validity) -> tuple[datetime, datetime]:
         ) from error
 
 
-def _leaf(
-    key: PublicKey, name: x509.Name, validity: Validity, *, serial: int, signer: Signer, purpose: ObjectIdentifier
-) -> x509.CertificateBuilder:
+def _pattern(validity: Validity, signer: Signer, purpose: ObjectIdentifier) -> x509.CertificateBuilder:
     # A leaf may outlive its CA's certificate: a CA that is renewed with its key keeps the devices in the field.
     return (
-        _builder(key, name, signer.certificate.subject, validity, serial)
+        _issued(signer.certificate.subject, validity)
         .add_extension(_authority_identifier(signer), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)

@@ -1,0 +1,138 @@
+"""What the CA's index keeps of a batch: which device has which certificate."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mtls_ambassador.pki.entries import Entry, Kind
+from mtls_ambassador.pki.index import Index
+
+_COLUMNS = "line, name, cn, identity, spki, serial"
+_INSERT = f"INSERT INTO batch_item (batch, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+_GOOD = """FROM certificate WHERE NOT EXISTS (SELECT 1 FROM revocation WHERE revocation.serial = certificate.serial)
+    AND not_after > CAST(strftime('%s', 'now') AS INTEGER)"""
+
+
+class Item(NamedTuple):  # which crosses from process to process at a fifth of a dataclass's cost
+    """A device of a batch.
+
+    Attributes:
+        line: Its line in the list when it was issued.
+        name: Of its folder or archive.
+        cn: Common name.
+        identity: JSON object, or empty.
+        spki: Its public key, DER.
+        serial: Of its certificate, as in `Entry`.
+        fingerprint: Of its certificate, as in `Entry`.
+        public_key: SHA-256 of `spki`, as in `Entry`.
+    """
+
+    line: int
+    name: str
+    cn: str
+    identity: str
+    spki: bytes
+    serial: str
+    fingerprint: str
+    public_key: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one batch in an index.
+
+    Attributes:
+        index: The CA's.
+        batch: The batch's identifier.
+        again: Whether a device may get one more certificate where its subject has one already.
+    """
+
+    index: Index
+    batch: str
+    again: bool = False
+
+    def find(self, name: str) -> Item | None:
+        """The item of a name."""
+        return next(self._items("AND item.name = ?2", name), None)
+
+    def issued(self) -> Iterator[Item]:
+        """All whose files are written, in the order of their lines; read row by row."""
+        return self._items("AND NOT certificate.pending ORDER BY item.line, item.name")
+
+    def pending(self) -> Sequence[Item]:
+        """Those of which nobody can say whether their files were written; a few checkpoints' at most."""
+        return list(self._items("AND certificate.pending"))
+
+    def count(self) -> int:
+        """How many have their files written."""
+        query = "SELECT count(*) FROM batch_item JOIN certificate USING (serial) WHERE batch = ?1 AND NOT pending"
+        return int(next(iter(self.index.read(query, self.batch)))[0])
+
+    def reserve(self, made: Iterable[tuple[Item, Entry]], *, foreign_keys: bool) -> Mapping[str, str]:
+        """Put certificates into the index as pending, before any file of theirs is written. One transaction.
+
+        Args:
+            made: The devices and their certificates.
+            foreign_keys: Whether the keys came from elsewhere, so that one may have come twice.
+
+        Returns:
+            Serial numbers that were not taken in, each with the reason.
+
+        Raises:
+            IndexFileError: the index cannot be written.
+        """
+        refused: dict[str, str] = {}
+        with self.index.writing() as cursor:
+            for item, entry in made:
+                reason = _key_conflict(cursor, entry) if foreign_keys else None
+                reason = reason or (None if self.again else _subject_conflict(cursor, entry))
+                if reason is not None:
+                    refused[entry.serial] = reason
+                    continue
+                self.index.insert(cursor, [entry], pending=True)
+                cursor.execute(_INSERT, (self.batch, *item[:6]))
+        return refused
+
+    def discard(self, serials: Collection[str]) -> None:
+        """Take pending items out, whose files were removed; their certificates never left the staging folder.
+
+        Raises:
+            IndexFileError: the index cannot be written.
+        """
+        with self.index.writing() as cursor:
+            for statement in (
+                "DELETE FROM batch_item WHERE serial = (SELECT serial FROM certificate WHERE serial = ? AND pending)",
+                "DELETE FROM certificate WHERE serial = ? AND pending",
+            ):
+                cursor.executemany(statement, ((serial,) for serial in serials))
+
+    def identify(self, name: str, identity: str) -> None:
+        """Note another identity for a device: that is not in its certificate, and lists are mended.
+
+        Raises:
+            IndexFileError: the index cannot be written.
+        """
+        with self.index.writing() as cursor:
+            cursor.execute(
+                "UPDATE batch_item SET identity = ? WHERE batch = ? AND name = ?", (identity, self.batch, name)
+            )
+
+    def _items(self, condition: str, *values: str) -> Iterator[Item]:
+        query = f"""SELECT {_COLUMNS}, fingerprint, public_key FROM batch_item AS item
+            JOIN certificate USING (serial) WHERE item.batch = ?1 {condition}"""  # noqa: S608
+        for row in self.index.read(query, self.batch, *values):
+            yield Item(*row)
+
+
+def _key_conflict(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
+    query = f"SELECT subject, kind, serial {_GOOD} AND public_key = ? AND (kind != ? OR subject != ?) LIMIT 1"
+    found = cursor.execute(query, (entry.public_key, Kind.DEVICE, entry.subject)).fetchone()
+    return found and f"has the key of {found[0]} ({found[1]}, serial {found[2]}); each device needs its own"
+
+
+def _subject_conflict(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
+    found = cursor.execute(f"SELECT serial {_GOOD} AND subject = ? LIMIT 1", (entry.subject,)).fetchone()
+    return found and f"{entry.subject} has a certificate already, serial {found[0]}; revoke that, or add --again"

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mtls_ambassador.factory.items import Item, Items
+from mtls_ambassador.pki.entries import Entry, Kind, Revocation
+from mtls_ambassador.pki.index import Index
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Iterator[Items]:
+    with Index.open(tmp_path) as index:
+        yield Items(index, "batch")
+
+
+def device(number: int, **changes: str) -> tuple[Item, Entry]:
+    serial = f"{number:032x}"
+    fingerprint, key, subject = (
+        f"{number:064x}",
+        changes.get("key", f"k{number}"),
+        changes.get("subject", f"CN={number}"),
+    )
+    item = Item(number, f"d{number}", str(number), "", b"spki", serial, fingerprint, key)
+    return item, Entry(
+        serial, Kind.DEVICE, subject, key, fingerprint, NOW, NOW + timedelta(days=1), f"out/d{number}", b"der"
+    )
+
+
+def reserve(items: Items, *devices: tuple[Item, Entry], foreign_keys: bool = False) -> dict[str, str]:
+    return dict(items.reserve(devices, foreign_keys=foreign_keys))
+
+
+def test_from_pending_to_issued(items: Items) -> None:
+    one, two = device(1), device(2)
+    assert reserve(items, two, one) == {}
+    assert {item.name for item in items.pending()} == {"d1", "d2"}
+    assert items.count() == 0
+    items.index.finish([one[0].serial, two[0].serial])
+    assert list(items.issued()) == [one[0], two[0]]
+    assert items.pending() == []
+    assert items.find("d1") == one[0]
+    assert Items(items.index, "other").find("d1") is None
+
+
+def test_what_is_discarded_may_be_made_anew(items: Items) -> None:
+    one, again = device(1), device(3, subject="CN=1")
+    reserve(items, one)
+    items.discard([one[0].serial])
+    assert items.find("d1") is None
+    assert items.index.find(one[0].serial) is None
+    assert reserve(items, again) == {}
+
+
+def test_what_is_issued_is_not_discarded(items: Items) -> None:
+    one = device(1)
+    reserve(items, one)
+    items.index.finish([one[0].serial])
+    items.discard([one[0].serial])
+    assert items.find("d1") == one[0]
+
+
+def test_a_subject_gets_one_certificate(items: Items) -> None:
+    one, other = device(1), device(2, subject="CN=1")
+    assert reserve(items, one, other) == {other[0].serial: f"CN=1 has a certificate already, serial {one[0].serial}; "
+                                          "revoke that, or add --again"}  # fmt: skip
+    assert reserve(replace(items, again=True), other) == {}
+
+
+def test_a_revoked_or_expired_one_does_not_count(items: Items) -> None:
+    one, two = device(1), device(2)
+    old = (two[0], replace(two[1], not_before=NOW - timedelta(days=3), not_after=NOW - timedelta(days=2)))
+    reserve(items, one, old)
+    items.index.revoke([Revocation(one[0].serial, NOW)])
+    assert reserve(items, device(3, subject="CN=1"), device(4, subject="CN=2")) == {}
+
+
+def test_a_foreign_key_is_one_devices_only(items: Items) -> None:
+    one, other, same = device(1), device(2, key="k1"), device(3, key="k1", subject="CN=1")
+    reserve(items, one)
+    refused = reserve(items, other, foreign_keys=True)
+    assert "has the key of CN=1 (device" in refused[other[0].serial]
+    assert reserve(replace(items, again=True), same, foreign_keys=True) == {}
+
+
+def test_an_identity_can_be_mended(items: Items) -> None:
+    reserve(items, device(1))
+    items.identify("d1", '{"mac":"1"}')
+    found = items.find("d1")
+    assert found is not None
+    assert found.identity == '{"mac":"1"}'
