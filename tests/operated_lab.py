@@ -95,6 +95,10 @@ class OperatedLab(LabServer):
         (auth_set,) = [item for item in device.auth_sets if item.pubkey == holder.public_key_pem.decode()]
         self.set_status(device.id, auth_set.id, status)
 
+    def dismiss(self, device_id: str, auth_set_id: str) -> None:
+        """Dismiss a key, as an operator does."""
+        self._devauth.delete_set(device_id, auth_set_id)
+
     def remove(self, identity: Mapping[str, object]) -> None:
         """Decommission a device, as an operator does."""
         device = self.known(identity)
