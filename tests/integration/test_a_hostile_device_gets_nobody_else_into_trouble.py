@@ -1,4 +1,4 @@
-"""What a hostile device with valid certificates may try beyond a plain claim (test_takeover.py), and what comes of it."""
+"""What a hostile device with valid certificates may try beyond a plain claim (test_takeover.py), and what it gets."""
 
 from __future__ import annotations
 
