@@ -63,6 +63,9 @@ async def test_it_is_the_same_ledger_as_on_sqlite(server: PostgreSql) -> None:
         ledger.record(event(EventKind.ROTATED))
         ledger.record(event(mender_id="m1"))
         ledger.record(event(EventKind.REFUSED, MAC_B, A, reason="identity_mismatch"))
+        ledger.record(
+            event(EventKind.REFUSED, MAC_B, certificate("same", subject=A.subject), reason="identity_mismatch")
+        )
         ledger.record(event(EventKind.CONTESTED))
         ledger.record(Event(NOW, EventKind.ADOPTION_NOTED, adoption=word))
         expected = Facts(known=True, holder=Holder(A, "m1", NOW), subject_is_shared=True, adoption=word)

@@ -89,9 +89,9 @@ async def test_the_verdict_is_the_documented_one(judged: Judged, odd: Odd, versi
         return
     assert not tried.data or tried.answer.status == 403
     await eventually(lambda: lines_about(judged.world.log_text(), tried.address))
-    (line,) = lines_about(judged.world.log_text(), tried.address)
+    lines = lines_about(judged.world.log_text(), tried.address)  # of another that had the port before, too
     expected = "no_certificate" if (odd.name, version) in NOT_EVEN_SHOWN else odd.verdict
-    assert log_field(line, "reason") == expected, line
+    assert expected in [log_field(line, "reason") for line in lines], lines
 
 
 @pytest.mark.parametrize("odd", [odd for odd in ODD_CERTIFICATES if odd.verdict == NOT_SHOWN], ids=lambda odd: odd.name)

@@ -181,7 +181,7 @@ def key_of(certificate: bytes, public_key: bytes) -> list[Finding]:
     return [Finding(Severity.ERROR, "key_mismatch", what, remedy)]
 
 
-class UnreadableError(Exception):
+class UnreadableError(ValueError):
     """A certificate cannot be parsed, by us or by TLS at the edge."""
 
     def __init__(self, detail: str) -> None:
