@@ -12,7 +12,7 @@ from mtls_ambassador.config.settings import Settings
 from mtls_ambassador.mender.egress import Egress
 from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
-from mtls_ambassador.mender.session import Login, PersonalAccessToken, Session
+from mtls_ambassador.mender.session import open_session
 
 _log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ def managements(settings: Settings, egress: Egress) -> dict[str, Management]:
     found: dict[Credentials, Management] = {}
     for anchor in settings.anchors:
         if anchor.credentials not in found:
-            found[anchor.credentials] = Management(egress, _session(anchor.credentials, egress))
+            found[anchor.credentials] = Management(egress, open_session(anchor.credentials, egress))
     return {anchor.name: found[anchor.credentials] for anchor in settings.anchors}
 
 
@@ -51,10 +51,3 @@ async def probe(management: Management, anchors: list[str]) -> None:
         except Exception as error:
             _log.error("the probe of Mender's management API failed", exc_info=error, anchor=of)
         await asyncio.sleep(_PROBE_EVERY)
-
-
-def _session(credentials: Credentials, egress: Egress) -> Session:
-    if credentials.token is not None:
-        return PersonalAccessToken(credentials.token.get_secret_value())
-    password = credentials.password.get_secret_value() if credentials.password else ""
-    return Login(egress, credentials.user or "", password)

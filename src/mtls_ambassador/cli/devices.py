@@ -19,12 +19,14 @@ from mtls_ambassador.config.values import parse_duration
 from mtls_ambassador.devices import text
 from mtls_ambassador.devices.answers import Answer, line
 from mtls_ambassador.devices.changes import BATCH
-from mtls_ambassador.devices.manifest import Entry, ManifestError, read_manifest
+from mtls_ambassador.devices.manifest import read_manifest
+from mtls_ambassador.devices.rows import Entry, ManifestError
 from mtls_ambassador.devices.sources import LedgerItself, RunningEdge, find_source
 from mtls_ambassador.edge.state import state_directory
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.database import Database
 from mtls_ambassador.ledger.queries import DeviceFilter
+from mtls_ambassador.ledger.records import Adoption
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -175,7 +177,7 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
     with _source(before, where) as source:
         entries = read_manifest(manifest)
 
-        def usable() -> Iterator[Entry]:
+        def usable() -> Iterator[Entry[Adoption]]:
             nonlocal faults
             for entry in entries:
                 if isinstance(entry, ManifestError):
@@ -186,7 +188,7 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
 
         each = usable()
         while batch := list(itertools.islice(each, BATCH)):
-            answer = source.adopt([entry.adoption for entry in batch])
+            answer = source.adopt([entry.claim for entry in batch])
             noted, unchanged = noted + answer["noted"], unchanged + answer["unchanged"]
     click.echo(f"{noted} adoptions noted, {unchanged} were there already")
     if faults:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -256,9 +255,7 @@ class Settings(BaseModel):
     @property
     def sends_credentials_in_clear(self) -> bool:
         """Whether the management password travels unencrypted over a network."""
-        if self.mender_backend.tls or self.mender_backend.host == "localhost":
-            return False
-        return not (self.mender_backend.is_address and ipaddress.ip_address(self.mender_backend.host).is_loopback)
+        return self.mender_backend.in_clear
 
 
 SECRET_KEYS = frozenset({"ledger_url", "mender_pass", "mender_token", "token_key"})

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mtls_ambassador.config.anchors import ANCHOR_SECRETS, TrustAnchor, parse_trust_anchors
 from mtls_ambassador.config.binding_form import MalformedBinding
@@ -24,6 +24,7 @@ from mtls_ambassador.config.values import BackendUrl, parse_backend
 
 ENVIRONMENT_PREFIX = "MTLS_"
 _ANCHORS = "trust_anchors"
+_Model = TypeVar("_Model", bound=BaseModel)
 KNOWN_KEYS = (*Settings.model_fields, *(f"{key}_file" for key in sorted(SECRET_KEYS)))
 
 
@@ -83,7 +84,7 @@ def load(
     _merge(given, options)
     _read_secret_files(given)
     try:
-        return Loaded(_validate(given), warnings)
+        return Loaded(validate(given, Settings), warnings)
     except ConfigurationError as error:
         # What is missing may be there under a name with a typing error.
         raise ConfigurationError(
@@ -310,7 +311,16 @@ def _anchor_name(anchors: list[dict[str, Any]], index: int) -> str:
     return name if isinstance(name, str) and name else f"number {index + 1}"
 
 
-def _validate(given: Mapping[str, Given]) -> Settings:
+def validate(given: Mapping[str, Given], model: type[_Model]) -> _Model:
+    """Check values together.
+
+    Args:
+        given: By key.
+        model: Settings, or some of them under the same names.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
     values = {key: entry.value for key, entry in given.items()}
     problems = [
         _empty(f"{key} ({given[key].origin})") for key in sorted(SECRET_KEYS & values.keys()) if values[key] == ""
@@ -318,7 +328,7 @@ def _validate(given: Mapping[str, Given]) -> Settings:
     if problems:
         raise ConfigurationError(tuple(problems))
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError(
             tuple(problem for detail in error.errors() for problem in _problems(detail, given))

@@ -67,6 +67,13 @@ class BackendUrl:
         """Whether the host is an IP address (which TLS neither sends as SNI nor matches as a DNS name)."""
         return _is_address(self.host)
 
+    @property
+    def in_clear(self) -> bool:
+        """Whether what is sent there travels unencrypted over a network."""
+        if self.tls or self.host == "localhost":
+            return False
+        return not (self.is_address and ipaddress.ip_address(self.host).is_loopback)
+
     def __str__(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 

@@ -46,12 +46,11 @@ class Egress:
         self._socket = str(socket)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._base = "http://mender"
 
     async def __aenter__(self) -> Self:
-        # Envoy counts the auth requests whose device is there. Those whose device has gone away still fly.
-        connector = aiohttp.UnixConnector(self._socket, limit=self._connections, keepalive_timeout=50)
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector(),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_UNTOUCHED,
@@ -85,7 +84,7 @@ class Egress:
         try:
             async with self._session.request(
                 method,
-                f"http://mender{path}",
+                f"{self._base}{path}",
                 headers=headers,
                 data=body or None,
                 allow_redirects=False,
@@ -97,7 +96,7 @@ class Egress:
         except TimeoutError as error:
             raise UpstreamUnavailable(f"Mender did not answer within {within:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnavailable(f"the edge's egress socket failed: {type(error).__name__}: {error}") from error
+            raise self._failure(error) from error
         if len(content) > _LARGEST_ANSWER:
             raise UpstreamUnavailable(f"Mender's answer is larger than {_LARGEST_ANSWER} bytes")
         failure = answer.headers.get(FAILURE_HEADER)
@@ -106,3 +105,10 @@ class Egress:
                 f"Mender cannot be reached: {failure.strip()}", "Check mender_backend, mender_ca and the network."
             )
         return Answer(answer.status, answer.headers, content)
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        # Envoy counts the auth requests whose device is there. Those whose device has gone away still fly.
+        return aiohttp.UnixConnector(self._socket, limit=self._connections, keepalive_timeout=50)
+
+    def _failure(self, error: Exception) -> UpstreamUnavailable:
+        return UpstreamUnavailable(f"the edge's egress socket failed: {type(error).__name__}: {error}")

@@ -23,6 +23,10 @@ class ManagementUnavailable(Error):
         self.retry_after = retry_after
 
 
+class RequestRefused(ManagementUnavailable):
+    """Mender does not take what this call says (400, 413, 422); it would not take it later either."""
+
+
 class ManagementForbidden(Error):
     """The management user's role does not allow this call (403)."""
 

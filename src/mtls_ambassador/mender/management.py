@@ -23,6 +23,7 @@ from mtls_ambassador.mender.errors import (
     DeviceLimitReached,
     ManagementForbidden,
     ManagementUnavailable,
+    RequestRefused,
     StateChanged,
     UpstreamUnavailable,
 )
@@ -112,7 +113,10 @@ class Management:
         """Preauthorise a key for an identity that Mender does not know yet (`POST …/devauth/devices`, no `force`).
 
         Returns:
-            None: done (201). Else the id of the device that has this identity already (409).
+            None: done (201). Else the id of the device that has this identity already (409), with whatever key.
+
+        Raises:
+            RequestRefused: Mender does not take this identity or key.
         """
         body = {"identity_data": identity, "pubkey": public_key_pem}
         async with self._place():
@@ -121,6 +125,8 @@ class Management:
             return None
         if answer.status == 409:
             return _identifier(_object(answer).get("id"))
+        if answer.status in (400, 413, 422):
+            raise _refused(answer, "preauthorise")
         raise _unexpected(answer, "preauthorise")
 
     async def accept_where(
@@ -349,6 +355,18 @@ def _malformed() -> ManagementUnavailable:
 def _unexpected(answer: Answer, what: str) -> ManagementUnavailable:
     return ManagementUnavailable(
         f"Mender's management API answered {answer.status} ({what})",
+        label="error",
+        retry_after=answer.retry_after or 30.0,
+    )
+
+
+def _refused(answer: Answer, what: str) -> RequestRefused:
+    try:
+        reason = str(json.loads(answer.body)["error"])[:200]
+    except (ValueError, KeyError, TypeError):
+        reason = what
+    return RequestRefused(
+        f"Mender's management API answered {answer.status} ({reason})",
         label="error",
         retry_after=answer.retry_after or 30.0,
     )

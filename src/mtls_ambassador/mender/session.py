@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from mtls_ambassador.config.anchors import Credentials
 from mtls_ambassador.mender.egress import Egress
 from mtls_ambassador.mender.errors import ManagementUnavailable, UpstreamUnavailable
 
@@ -268,3 +269,11 @@ def _refused(what: str, retry_after: float) -> ManagementUnavailable:
         label="credentials_refused",
         retry_after=retry_after,
     )
+
+
+def open_session(credentials: Credentials, egress: Egress) -> Session:
+    """The session that complete credentials give; nothing is sent yet."""
+    if credentials.token is not None:
+        return PersonalAccessToken(credentials.token.get_secret_value())
+    password = credentials.password.get_secret_value() if credentials.password else ""
+    return Login(egress, credentials.user or "", password)

@@ -8,7 +8,8 @@ import json
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from mtls_ambassador.devices.manifest import Entry, ManifestError, read_manifest
+from mtls_ambassador.devices.manifest import read_manifest
+from mtls_ambassador.devices.rows import Entry, ManifestError
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind
 from mtls_ambassador.x509 import spki
 from tests.certificates import CertificateAuthority
@@ -21,7 +22,7 @@ ONE = '{"mac":"52:54:00:12:34:56"}'
 def read(text: str) -> tuple[list[tuple[int, Adoption]], list[str]]:
     """Line and adoption of each good line, and what is wrong with the others."""
     found = list(read_manifest(text.splitlines(keepends=True)))
-    good = [(item.line, item.adoption) for item in found if isinstance(item, Entry)]
+    good = [(item.line, item.claim) for item in found if isinstance(item, Entry)]
     return good, [item.what for item in found if isinstance(item, ManifestError)]
 
 
