@@ -40,6 +40,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "ambassador": "puts the parts together: all of tests/integration",
     "cli/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "cli/device_images": "runs mender-artifact: tests/e2e/test_device_image_of_real_partitions.py",
+    "cli/devices_preauthorize": "tests/integration/test_manifest_is_preauthorised.py",
     "cli/lab": "arguments in tests/unit/cli/test_main.py",
     "cli/lab_device": "arguments in tests/unit/cli/test_main.py, what it does in tests/integration",
     "cli/pki_batch": "tests/e2e/test_batches_of_devices.py",

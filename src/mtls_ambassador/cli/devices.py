@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mtls_ambassador.cli.devices_preauthorize import preauthorize
 from mtls_ambassador.config.place import load_place
 from mtls_ambassador.config.values import parse_duration
 from mtls_ambassador.devices import text
@@ -196,6 +197,9 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
             f"{faults} {'line' if faults == 1 else 'lines'} of the manifest could not be used",
             "Mend them and run the command again: what is noted stays.",
         )
+
+
+devices.add_command(preauthorize)
 
 
 @devices.command("forget")

@@ -29,6 +29,7 @@ class ManifestError(Error):
 
     def __init__(self, what: str, remedy: str = "", line: int | None = None) -> None:
         super().__init__(what if line is None else f"line {line}: {what}", remedy)
+        self.line = line
 
 
 Row: TypeAlias = "tuple[int, Mapping[str, Any] | ManifestError]"

@@ -38,7 +38,7 @@ class DirectEgress(Egress):
                 "Check the name in mender_backend, and set mender_ca if a CA of your own signed it.",
             )
         return UpstreamUnavailable(
-            f"{self._base} cannot be reached: {error or type(error).__name__}",
+            f"{self._base} cannot be reached: {str(error) or type(error).__name__}",
             "Check mender_backend and the network.",
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mtls_ambassador.device import manifest as images
 from mtls_ambassador.devices import manifest as adoptions
+from mtls_ambassador.devices.rows import Entry
 from mtls_ambassador.factory import manifest
 from mtls_ambassador.factory.items import Item
 from mtls_ambassador.factory.manifest import Layout
@@ -41,7 +42,7 @@ def test_the_edge_adopts_by_it(tmp_path: Path) -> None:
     for name in (manifest.CSV, manifest.JSON):
         with (tmp_path / name).open(encoding="utf-8") as file:
             found = list(adoptions.read_manifest(file))
-        assert [each.adoption.value for each in found if isinstance(each, adoptions.Entry)] == ["22" * 32, "44" * 32]
+        assert [each.claim.value for each in found if isinstance(each, Entry)] == ["22" * 32, "44" * 32]
 
 
 def test_columns_that_make_no_sense_are_left_out() -> None:
