@@ -23,6 +23,7 @@ from mtls_ambassador.devices.preauthorise import AT_ONCE, Kind, Outcome, Preauth
 from mtls_ambassador.devices.rows import Entry, ManifestError
 from mtls_ambassador.errors import Error
 from mtls_ambassador.mender.direct import DirectEgress, client_trust
+from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import open_session
 from mtls_ambassador.observe.logging import configure
@@ -51,7 +52,7 @@ class _Report:
         self._progress.show(self.counts.total(), self.counts.total())
 
     def fault(self, line: int | None, reason: str, shown: str) -> None:
-        self.failed.append({"line": line, "reason": reason})
+        self.failed.append({"line": line, "reason": reason.removeprefix(f"line {line}: ")})
         self.say(shown)
 
     def say(self, words: str) -> None:
@@ -185,6 +186,8 @@ def _tell(report: _Report, run: Preauthorisation | None, usable: int, upstream: 
 
 def _remedy(run: Preauthorisation) -> str:
     remedy = run.trouble.remedy if run.trouble else ""
+    if isinstance(run.trouble, ManagementUnavailable) and run.trouble.label == "credentials_refused":
+        remedy = "Check mender_user and mender_pass, or mender_token."
     return f"{remedy} Then go on with --skip-until {run.next_line}.".strip()
 
 

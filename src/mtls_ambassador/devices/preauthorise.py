@@ -12,7 +12,7 @@ from mtls_ambassador.config.values import Rate
 from mtls_ambassador.devices.keys import DeviceKey, same_key
 from mtls_ambassador.devices.rows import Entry
 from mtls_ambassador.errors import Error
-from mtls_ambassador.mender.errors import ManagementForbidden, ManagementUnavailable, RequestRefused
+from mtls_ambassador.mender.errors import ManagementForbidden, ManagementUnavailable, RequestRefused, UntrustedServer
 from mtls_ambassador.mender.management import AuthSetStatus, Management, MenderDevice
 
 AT_ONCE = 8
@@ -105,7 +105,7 @@ class Preauthorisation:
                 return await self._ask(entry)
             except RequestRefused as error:
                 return Outcome(entry.line, Kind.FAILED, error.what)
-            except ManagementForbidden as error:
+            except (ManagementForbidden, UntrustedServer) as error:
                 self._give_up(error)
             except ManagementUnavailable as error:
                 failures += error.label != "busy"

@@ -10,11 +10,11 @@ import aiohttp
 from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.errors import Error
 from mtls_ambassador.mender.egress import Egress
-from mtls_ambassador.mender.errors import UpstreamUnavailable
+from mtls_ambassador.mender.errors import UntrustedServer, UpstreamUnavailable
 
 
 class DirectEgress(Egress):
-    """As `Egress`, with no Envoy in between.
+    """As `Egress`, with no Envoy in between; a server that cannot be trusted is UntrustedServer.
 
     Args:
         backend: The Mender Server.
@@ -30,10 +30,10 @@ class DirectEgress(Egress):
     def _connector(self) -> aiohttp.BaseConnector:
         return aiohttp.TCPConnector(ssl=self._trust, limit=self._connections, keepalive_timeout=50)
 
-    def _failure(self, error: Exception) -> UpstreamUnavailable:
+    def _failure(self, error: Exception) -> Error:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             reason = getattr(error.certificate_error, "verify_message", None) or error.certificate_error
-            return UpstreamUnavailable(
+            return UntrustedServer(
                 f"the certificate of {self._base} cannot be trusted: {reason}",
                 "Check the name in mender_backend, and set mender_ca if a CA of your own signed it.",
             )

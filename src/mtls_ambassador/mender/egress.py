@@ -11,6 +11,7 @@ from typing import Self
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from mtls_ambassador.errors import Error
 from mtls_ambassador.mender.errors import UpstreamUnavailable
 from mtls_ambassador.wire import FAILURE_HEADER
 
@@ -110,5 +111,5 @@ class Egress:
         # Envoy counts the auth requests whose device is there. Those whose device has gone away still fly.
         return aiohttp.UnixConnector(self._socket, limit=self._connections, keepalive_timeout=50)
 
-    def _failure(self, error: Exception) -> UpstreamUnavailable:
+    def _failure(self, error: Exception) -> Error:
         return UpstreamUnavailable(f"the edge's egress socket failed: {type(error).__name__}: {error}")

@@ -9,6 +9,10 @@ class UpstreamUnavailable(Error):
     """Mender cannot be reached, or did not answer in time."""
 
 
+class UntrustedServer(Error):
+    """Who answers at mender_backend cannot prove to be the Mender Server."""
+
+
 class ManagementUnavailable(Error):
     """The management API cannot help now: down, slow, too busy, or it does not accept our credentials.
 
