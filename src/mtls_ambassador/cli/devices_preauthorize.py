@@ -71,7 +71,14 @@ def _rate(_context: click.Context, _option: click.Parameter, value: str) -> Rate
 
 @click.command("preauthorize", epilog=_EXAMPLES)
 @click.argument("manifest", type=click.File(encoding="utf-8-sig", errors="surrogateescape", lazy=False))
-@click.option("--rate", metavar="RATE", callback=_rate, default="10/s", show_default=True, help="Calls at most: 10/s, 300/m, or off.")
+@click.option(
+    "--rate",
+    metavar="RATE",
+    callback=_rate,
+    default="10/s",
+    show_default=True,
+    help="Calls at most: 10/s, 300/m, or off.",
+)
 @click.option("--skip-until", type=click.IntRange(min=1), default=1, metavar="LINE", help="Begin at this line.")
 @click.option(
     "--check",
