@@ -127,7 +127,8 @@ def _about_identity(dossier: Dossier, identity: str) -> Iterator[str]:
         yield f"An operator gave it to the certificate with {by} (devices adopt)."
     for link in dossier.links:
         if link.superseded:
-            yield f"Before, it belonged to the certificate {named(link.certificate)}, last admitted {moment(link.last_admitted)}."
+            last = moment(link.last_admitted)
+            yield f"Before, it belonged to the certificate {named(link.certificate)}, last admitted {last}."
     holder = device.holder.fingerprint if device and device.holder else None
     for claim in now:
         whose = "Its own certificate" if claim.certificate.fingerprint == holder else "Certificate"

@@ -57,7 +57,7 @@ def test_a_refusal_that_was_mended_is_none(connection: Connection) -> None:
     tell(connection, *STORY, event(of=NEW_A, at=NOW + 3 * MINUTE))
     told = explained(connection, MAC_A)
     assert (told.state, told.reason) == ("admitted", None)
-    assert any("Before, it was admitted with" in text for text in told.summary)
+    assert any("Before, it belonged to the certificate" in text for text in told.summary)
 
 
 def test_the_holder_lives_on_beside_a_claimant(connection: Connection) -> None:
