@@ -211,27 +211,19 @@ class Admission:
     async def _without_ledger(self, flight: _Flight, error: LedgerUnavailable) -> Verdict:
         """Nobody can say whose the identity is: whom Mender accepts gets in, nobody else.
 
-        Mender knows a key, not a certificate; so a key that is not the certificate's own tells nothing here.
+        Mender knows a key, not a certificate; so a key that is not the certificate's own tells nothing here. Whatever
+        Mender does not accept is left pending there, so this is bounded.
         """
         claim = flight.attempt.claim
+        refused = Refused(RefusalReason.LEDGER_UNAVAILABLE, error.what, retry_after=_RETRY_LEDGER)
         if claim.auth_key != claim.certificate.key:
-            raise Refused(RefusalReason.LEDGER_UNAVAILABLE, error.what, retry_after=_RETRY_LEDGER)
-        return await self._forward_only(flight, RefusalReason.LEDGER_UNAVAILABLE, error.what)
-
-    async def _forward_only(self, flight: _Flight, reason: RefusalReason, detail: str = "") -> Verdict:
-        """Ask nothing of the management API. A device that Mender accepts still gets in.
-
-        Any other is left pending there, so that is bounded as well.
-
-        Raises:
-            Refused: with `reason`, if Mender says 401; `busy`, if even this was asked too often.
-        """
-        if self._forwards.admit(flight.attempt.claim.certificate.key, self._clock()) is None:
+            raise refused
+        if self._forwards.admit(claim.certificate.key, self._clock()) is None:
             raise Refused(RefusalReason.BUSY, "too many auth requests", retry_after=_RETRY_BUSY)
         answer = await self._forward(flight)
         if answer.status == 401:
             self._lately.drop(flight.key)
-            raise Refused(reason, detail, retry_after=_RETRY_BUSY)
+            raise refused
         return self._settle(flight, answer)
 
     async def _claim_of_anothers(self, flight: _Flight) -> Verdict:
@@ -337,7 +329,7 @@ class Admission:
             self._lately.drop(flight.key)
             return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
         token = read_device_token(answer.body)
-        self._require_own_tenant(token)
+        self._require_own_tenant(token, flight.standing)
         if known:  # entered when it was admitted; who asks again within the hour is no news
             return Verdict(answer, known=True)
         self._lately.add(flight.key)
@@ -355,17 +347,23 @@ class Admission:
         )
         return Verdict(answer)
 
-    def _require_own_tenant(self, token: DeviceToken) -> None:
+    def _require_own_tenant(self, token: DeviceToken, standing: Standing) -> None:
         """Refuse a token of another tenant of this Mender Server: the auth request says by its `tenant_token` whose.
 
         There the device's owner accepts any key for any identity, which says nothing about ours.
 
         Raises:
-            Refused: `wrong_tenant`.
+            Refused: `wrong_tenant`; `management_unavailable` while nobody knows which tenant is ours.
         """
         ours = self._management.tenant
         if ours is not None and token.tenant != ours:
             raise Refused(RefusalReason.WRONG_TENANT, f"Mender's token is for the tenant {token.tenant or 'none'!r}")
+        if token.tenant and not self._management.calls and standing.ground is not Ground.OWN:
+            raise Refused(
+                RefusalReason.MANAGEMENT_UNAVAILABLE,
+                "the management user has not logged in yet, so its tenant is not known",
+                retry_after=_RETRY_BUSY,
+            )
 
     def _too_narrow(self, flight: _Flight, answer: Answer, error: ManagementForbidden) -> Verdict:
         if answer.status != 401:

@@ -461,6 +461,17 @@ async def test_a_token_of_another_tenant_says_nothing_about_ours() -> None:
     assert len(scene.memory) == 0
 
 
+@pytest.mark.parametrize(("facts", "admitted"), [(held_by(MINE, known=True), True), (held_by(THEIRS), False)])
+async def test_while_our_tenant_is_not_known_only_ones_own_identity_is_had(*, facts: Facts, admitted: bool) -> None:
+    scene = Scene([200], facts=facts)
+    scene.token = b"e30.eyJtZW5kZXIudGVuYW50IjoidGhlaXJzIn0.x"
+    if admitted:
+        assert (await scene.admit()).answer.status == 200
+    else:
+        assert (await scene.refusal()).reason is RefusalReason.MANAGEMENT_UNAVAILABLE
+        assert scene.told == []
+
+
 async def test_an_operators_decision_is_not_undone_by_who_had_the_identity_before() -> None:
     """He dismissed our key and trusts another: ours is pending again, and stays so."""
     scene = Scene([401, 401], known="d-1", facts=held_by(MINE, known=True), found=device("pending", "accepted"))
