@@ -63,6 +63,7 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "ledger/migrations/env": "tests/unit/ledger/test_migration.py",
     "ledger/migrations/versions/first_schema": "tests/unit/ledger/test_migration.py",
     "mender/direct": "real TLS: tests/integration/test_manifest_is_preauthorised.py",
+    "ledger/rows": "what facts and queries read: tests/unit/ledger/test_facts.py and test_queries.py",
     "mender/errors": "classes without code",
     "managements": "sessions and probing: tests/integration/test_several_trust_anchors.py",
     "admission/errors": "classes without code",

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, exists, or_, select
 
-from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Claim, Facts, Holder
+from mtls_ambassador.ledger.records import Certificate, Claim, Facts, Holder
+from mtls_ambassador.ledger.rows import CERTIFICATE, adoption_of, certificate_of
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, links
 
 MOST_OTHERS = 3
@@ -23,14 +24,7 @@ _DEVICE = (
         devices.c.last_admitted,
         devices.c.adoption_kind,
         devices.c.adoption_value,
-        certificates.c.fingerprint,
-        certificates.c.key,
-        certificates.c.subject,
-        certificates.c.issuer,
-        certificates.c.serial,
-        certificates.c.anchor,
-        certificates.c.not_before,
-        certificates.c.not_after,
+        *CERTIFICATE,
     )
     .select_from(devices.outerjoin(certificates, devices.c.holder_id == certificates.c.id))
     .where(devices.c.identity_digest == _IDENTITY)
@@ -114,7 +108,7 @@ def read_facts(connection: Connection, claim: Claim) -> Facts:
         holder=None if device is None else _holder(device),
         other_identities=other_identities(connection, claim.identity, certificate),
         subject_is_shared=bool(signs.shared),
-        adoption=None if device is None else _adoption(claim.identity, device),
+        adoption=None if device is None else adoption_of(device, claim.identity),
         auth_key_is_anothers=claim.auth_key != certificate.key and bool(signs.anothers),
     )
 
@@ -133,20 +127,4 @@ def certificate_name(certificate: Certificate) -> str:
 def _holder(device: Row[*tuple[Any, ...]]) -> Holder | None:
     if device.fingerprint is None:
         return None
-    certificate = Certificate(
-        fingerprint=device.fingerprint,
-        key=device.key,
-        subject=device.subject,
-        issuer=device.issuer,
-        serial=device.serial,
-        anchor=device.anchor,
-        not_before=device.not_before,
-        not_after=device.not_after,
-    )
-    return Holder(certificate, device.mender_id, device.last_admitted)
-
-
-def _adoption(identity: str, device: Row[*tuple[Any, ...]]) -> Adoption | None:
-    if device.adoption_kind is None:
-        return None
-    return Adoption(identity, AdoptionKind(device.adoption_kind), device.adoption_value)
+    return Holder(certificate_of(device), device.mender_id, device.last_admitted)

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
-from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, EventKind
+from mtls_ambassador.ledger.records import Adoption, Certificate, EventKind
+from mtls_ambassador.ledger.rows import CERTIFICATE, adoption_of, certificate_of
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, history, links
 
 PAGE = 500
@@ -149,8 +150,7 @@ class Totals:
     history: int
 
 
-_CERTIFICATE = tuple(certificates.c[name] for name in Certificate.__slots__)
-_DEVICES = select(devices, *_CERTIFICATE).outerjoin(certificates, devices.c.holder_id == certificates.c.id)
+_DEVICES = select(devices, *CERTIFICATE).outerjoin(certificates, devices.c.holder_id == certificates.c.id)
 
 
 def list_devices(
@@ -200,7 +200,7 @@ def find_certificates(connection: Connection, *wanted: ColumnElement[bool], limi
     rows = connection.execute(select(certificates).where(*wanted).order_by(certificates.c.id).limit(limit))
     return tuple(
         SeenCertificate(
-            row.id, _certificate(row), row.first_seen, row.last_seen, row.refusals, row.last_refused,
+            row.id, certificate_of(row), row.first_seen, row.last_seen, row.refusals, row.last_refused,
             row.last_reason, row.last_address,
         )
         for row in rows
@@ -245,14 +245,14 @@ def refused_claims(
 
 def find_claims(connection: Connection, *wanted: ColumnElement[bool], limit: int) -> tuple[RefusedClaim, ...]:
     """Refused claims by conditions on their columns and their certificate's, the latest first."""
-    statement = select(claims.c.identity, claims.c.last_refused, claims.c.last_reason, *_CERTIFICATE)
+    statement = select(claims.c.identity, claims.c.last_refused, claims.c.last_reason, *CERTIFICATE)
     rows = connection.execute(
         statement.join(certificates, claims.c.certificate_id == certificates.c.id)
         .where(*wanted)
         .order_by(claims.c.last_refused.desc(), claims.c.id.desc())
         .limit(limit)
     )
-    return tuple(RefusedClaim(row.identity, _certificate(row), row.last_refused, row.last_reason) for row in rows)
+    return tuple(RefusedClaim(row.identity, certificate_of(row), row.last_refused, row.last_reason) for row in rows)
 
 
 def list_history(
@@ -324,7 +324,7 @@ def _of_history(which: HistoryFilter) -> Iterator[ColumnElement[bool]]:
 
 def _links(connection: Connection, wanted: ColumnElement[bool]) -> tuple[Link, ...]:
     rows = connection.execute(
-        select(links, devices.c.identity, *_CERTIFICATE)
+        select(links, devices.c.identity, *CERTIFICATE)
         .join(devices, links.c.device_id == devices.c.id)
         .join(certificates, links.c.certificate_id == certificates.c.id)
         .where(wanted)
@@ -333,7 +333,7 @@ def _links(connection: Connection, wanted: ColumnElement[bool]) -> tuple[Link, .
     )
     return tuple(
         Link(
-            row.identity, _certificate(row), row.auth_key, row.first_admitted, row.last_admitted, row.how,
+            row.identity, certificate_of(row), row.auth_key, row.first_admitted, row.last_admitted, row.how,
             row.superseded,
         )
         for row in rows
@@ -341,27 +341,22 @@ def _links(connection: Connection, wanted: ColumnElement[bool]) -> tuple[Link, .
 
 
 def _certificate_columns(prefix: str) -> list[ColumnElement[Any]]:
-    return [column.label(f"{prefix}{column.name}") for column in _CERTIFICATE]
-
-
-def _certificate(row: Row[Any], prefix: str = "") -> Certificate:
-    return Certificate(**{name: getattr(row, f"{prefix}{name}") for name in Certificate.__slots__})
+    return [column.label(f"{prefix}{column.name}") for column in CERTIFICATE]
 
 
 def _device(row: Row[Any]) -> Device:
-    adopted = row.adoption_kind is not None
     return Device(
         number=row.id,
         identity=row.identity,
         mender_id=row.mender_id,
-        holder=None if row.holder_id is None else _certificate(row),
+        holder=None if row.holder_id is None else certificate_of(row),
         first_seen=row.first_seen,
         last_admitted=row.last_admitted,
         last_refused=row.last_refused,
         last_reason=row.last_reason,
         last_address=row.last_address,
         contested=row.contested,
-        adoption=Adoption(row.identity, AdoptionKind(row.adoption_kind), row.adoption_value) if adopted else None,
+        adoption=adoption_of(row, row.identity),
     )
 
 
@@ -373,7 +368,7 @@ def _entry(row: Row[Any]) -> HistoryEntry:
         request_id=row.request_id,
         address=row.address,
         identity=row.identity,
-        certificate=None if row.certificate_id is None else _certificate(row, "of_"),
+        certificate=None if row.certificate_id is None else certificate_of(row, "of_"),
         auth_key=row.auth_key,
         reason=row.reason,
         detail=row.detail,
