@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import Self
 
 import pytest
 
+from tests.ports import lasting_port
 from tests.world import eventually
 
 PROGRAMS = ("sshd", "ssh", "ssh-keygen", "mender", "setpriv", "unshare", "update-ca-certificates")
@@ -88,7 +88,7 @@ class SshDevice:
         self._root = directory / "root"
         self._mac = mac
         self._process: asyncio.subprocess.Process
-        self.address, self.port = listen or ("127.0.0.1", _free_port())
+        self.address, self.port = listen or ("127.0.0.1", lasting_port())
 
     @property
     def target(self) -> str:
@@ -178,10 +178,3 @@ class SshDevice:
             self._process.kill()
         await self._process.wait()
         self._root.rmdir()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

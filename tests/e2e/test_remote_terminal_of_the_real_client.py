@@ -22,6 +22,7 @@ from tests.certificates import CertificateAuthority
 from tests.connected_device import CONNECT
 from tests.e2e.mender_peer import seed_client
 from tests.edge_process import EdgeProcess
+from tests.ports import lasting_port
 from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
 
 pytestmark = [
@@ -65,7 +66,12 @@ async def _scene(directory: Path, **settings: object) -> AsyncIterator[Scene]:
     device = ca.device("device")
     async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
         environment = edge_environment(
-            directory, lab.url, write_settings_files(directory, ca, server), shutdown_grace="1s", **settings
+            directory,
+            lab.url,
+            write_settings_files(directory, ca, server),
+            listen=f"127.0.0.1:{lasting_port()}",
+            shutdown_grace="1s",
+            **settings,
         )
         async with EdgeProcess(environment, directory=directory) as edge:
             client = seed_client(
@@ -176,11 +182,9 @@ async def test_as_a_user_of_the_management_api(tmp_path: Path) -> None:
 
 async def test_it_comes_back_when_the_edge_was_away(tmp_path: Path) -> None:
     async with _scene(tmp_path) as scene:
-        port = scene.edge.port
         assert await scene.edge.stop() == 0
         await eventually(lambda: not scene.lab.connected(scene.device_id))
-        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}"}
-        async with EdgeProcess(again, directory=tmp_path):
+        async with EdgeProcess(scene.environment, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 60)
             await _shell_answers(scene.session)
 
@@ -190,10 +194,9 @@ async def test_with_bound_tokens_and_when_they_are_turned_off(tmp_path: Path) ->
     async with _scene(tmp_path, bind_tokens="true") as scene:
         await _shell_answers(scene.session)
         assert not any("token_refused" in line for line in scene.edge.lines)
-        port = scene.edge.port
         assert await scene.edge.stop() == 0
         await eventually(lambda: not scene.lab.connected(scene.device_id))
-        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}", "MTLS_BIND_TOKENS": "false"}
+        again = {**scene.environment, "MTLS_BIND_TOKENS": "false"}
         async with EdgeProcess(again, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 90)
             await _shell_answers(scene.session)
@@ -201,10 +204,9 @@ async def test_with_bound_tokens_and_when_they_are_turned_off(tmp_path: Path) ->
 
 async def test_when_bound_tokens_are_turned_on(tmp_path: Path) -> None:
     async with _scene(tmp_path) as scene:
-        port = scene.edge.port
         assert await scene.edge.stop() == 0
         await eventually(lambda: not scene.lab.connected(scene.device_id))
-        again = {**scene.environment, "MTLS_LISTEN": f"127.0.0.1:{port}", "MTLS_BIND_TOKENS": "true"}
+        again = {**scene.environment, "MTLS_BIND_TOKENS": "true"}
         async with EdgeProcess(again, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 90)
             await _shell_answers(scene.session)

@@ -309,8 +309,9 @@ async def test_key_of_a_kind_that_mender_does_not_take(w: World, holder: Holder,
 
 @pytest.mark.parametrize("depth", [90, 240, 320, 480, 900, 970, 985, 992, 996, 1000, 1100, 5000])
 @pytest.mark.parametrize("where", ["identity", "body"])
-async def test_nesting_never_becomes_a_fault_of_ours(w: World, holder: Holder, where: str, depth: int) -> None:
+async def test_nesting_never_becomes_a_fault_of_ours(w: World, where: str, depth: int) -> None:
     """Python's own limits are met somewhere on the way up; the request is refused or admitted, never a 500."""
+    holder = w.ca.device(f"nested-{where}-{depth}")
     if where == "identity":
         body = document(holder, id_data=nested(depth))
     else:
@@ -368,7 +369,8 @@ async def test_body_too_large(w: World, holder: Holder, framing: str, size: int)
     assert log_field(line, "request_id") == content["request_id"]
 
 
-async def test_largest_body_that_is_taken(w: World, holder: Holder) -> None:
+async def test_largest_body_that_is_taken(w: World) -> None:
+    holder = w.ca.device("large")
     body = document(holder, id_data='{"mac":"large"}').ljust(65536)
     tried = await attempt(
         w.edge.port, request("POST", AUTH_REQUESTS, signed(holder, body), body), w.client_context(holder)

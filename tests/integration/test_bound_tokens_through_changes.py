@@ -13,6 +13,7 @@ import pytest
 from mtls_ambassador.lab.device import AUTH_REQUESTS, SimulatedDevice
 from tests.forged_tokens import claims_of, key_id_of, new_token_key, pem
 from tests.operated_lab import OperatedLab, RawAnswer, answering
+from tests.ports import lasting_port
 from tests.raw_device import RawDevice, another_edge
 from tests.world import World, eventually, world
 
@@ -40,15 +41,15 @@ async def _costs(w: World, device: SimulatedDevice) -> int:
 
 async def test_turning_it_on_and_off_costs_each_device_one_authentication(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as devices, world(tmp_path) as w:
-        async with another_edge(w) as off:
+        listen = f"127.0.0.1:{lasting_port()}"
+        async with another_edge(w, listen=listen) as off:
             device = await devices.enter_async_context(_device(off))
-            port = off.edge.port
             assert await _costs(off, device) == 0
-        async with another_edge(w, listen=f"127.0.0.1:{port}", bind_tokens=True) as on:
+        async with another_edge(w, listen=listen, bind_tokens=True) as on:
             assert await _costs(on, device) == 1
             assert await _costs(on, device) == 0
             assert "reason=token_refused" in w.log_text()
-        async with another_edge(w, listen=f"127.0.0.1:{port}") as off:
+        async with another_edge(w, listen=listen) as off:
             assert await _costs(off, device) == 1
             assert await _costs(off, device) == 0
 

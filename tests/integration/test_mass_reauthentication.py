@@ -14,6 +14,7 @@ from mtls_ambassador.lab.server import LabServer, LabSettings
 from mtls_ambassador.lab.statistics import Statistics
 from mtls_ambassador.mender import management, session
 from mtls_ambassador.pki import authority
+from tests.ports import lasting_port
 from tests.world import PASSWORD, USER, edge_settings, eventually
 
 DEVICES = 100
@@ -39,21 +40,19 @@ async def test_everybody_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }
     statistics = Statistics()
     async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
-        settings = edge_settings(tmp_path, lab.url, files, shutdown_grace="0s")
+        settings = edge_settings(tmp_path, lab.url, files, listen=f"127.0.0.1:{lasting_port()}", shutdown_grace="0s")
         async with Ambassador(settings, {}) as edge:
-            port = edge.port
-            fleet = fleet_at(port, tmp_path, statistics)
+            fleet = fleet_at(edge.port, tmp_path, statistics)
             running = asyncio.ensure_future(run_for(fleet, 4 * PATIENCE))
             await eventually(lambda: fleet.authenticated == DEVICES, PATIENCE)
             assert edge.outcomes.counts == {"admitted": DEVICES}
             assert DEVICES <= edge.report()["management_calls"] <= DEVICES + 10
-        restarted = settings.model_copy(update={"listen": settings.listen.__class__("127.0.0.1", port)})
-        async with Ambassador(restarted, {}) as edge:
+        async with Ambassador(settings, {}) as edge:
             fleet.authenticate_all()
             await eventually(lambda: len(fleet.all_back_after) == 1, PATIENCE)
             assert edge.outcomes.counts == {"admitted": DEVICES}
             assert edge.report()["management_calls"] <= 10
-        async with Ambassador(restarted.model_copy(update={"state_dir": tmp_path / "another"}), {}) as edge:
+        async with Ambassador(settings.model_copy(update={"state_dir": tmp_path / "another"}), {}) as edge:
             fleet.authenticate_all()
             await eventually(lambda: len(fleet.all_back_after) == 2, PATIENCE)
             assert edge.outcomes.counts == {"admitted": DEVICES}
