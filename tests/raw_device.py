@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtls_ambassador.ambassador import Ambassador
 from mtls_ambassador.lab.auth_request import PrivateKey, auth_request
 from tests.certificates import Holder
 from tests.operated_lab import AUTH_REQUESTS
-from tests.world import World, edge_settings, write_settings_files
+from tests.world import World, edge_settings, quiet_edge, write_settings_files
 
 _NUMBERS = itertools.count(1)
 _ATTRIBUTES = "/api/devices/v1/inventory/device/attributes"
@@ -148,7 +147,7 @@ async def another_edge(w: World, **options: object) -> AsyncIterator[World]:
     directory = w.directory / f"edge-{next(_NUMBERS)}"
     files = write_settings_files(directory, w.ca, w.server)
     settings = edge_settings(directory, f"http://127.0.0.1:{w.relay.port}", files, **options)
-    async with Ambassador(settings, {}) as edge:
+    async with quiet_edge(settings, w.log) as edge:
         yield replace(w, edge=edge)
 
 

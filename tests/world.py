@@ -21,6 +21,7 @@ from mtls_ambassador.lab.device import SimulatedDevice
 from mtls_ambassador.lab.server import LabDevice, LabServer, LabSettings
 from mtls_ambassador.ledger.records import EventKind
 from mtls_ambassador.ledger.schema import history
+from mtls_ambassador.managements import by_management
 from mtls_ambassador.observe.logging import configure
 from tests.certificates import CertificateAuthority, Holder
 from tests.relay import Relay
@@ -28,6 +29,9 @@ from tests.secrets_in_logs import assert_no_secrets, credentials_sent, private_k
 
 USER = "mtls@mender.io"
 PASSWORD = "correct-horse-battery-staple"
+
+_TRIED = ("management API answers", "new devices cannot be admitted now", "probe of Mender's management API failed")
+"""What the edge says, one or the other, of each management session when it has tried it."""
 
 
 @dataclass
@@ -218,7 +222,7 @@ async def world(
         async with (
             lab as running_lab,
             Relay(running_lab.port) as relay,
-            Ambassador(edge_settings(directory, f"http://127.0.0.1:{relay.port}", files, **options), {}) as edge,
+            quiet_edge(edge_settings(directory, f"http://127.0.0.1:{relay.port}", files, **options), log) as edge,
         ):
             yield World(directory, ca, server, running_lab, relay, edge, log)
         secrets = credentials_sent(bytes(relay.seen)) | private_keys_in(directory) | {PASSWORD}
@@ -226,6 +230,19 @@ async def world(
         assert b'"force"' not in relay.seen  # Mender's way to override an operator is never used
     finally:
         configure("text", debug=False)
+
+
+@contextlib.asynccontextmanager
+async def quiet_edge(settings: Settings, log: io.StringIO) -> AsyncIterator[Ambassador]:
+    """An edge that has met Mender's management API, or trouble there: from now on it asks only for devices' sake."""
+    before = _tried(log)
+    async with Ambassador(settings, {}) as edge:
+        await eventually(lambda: _tried(log) >= before + len(by_management(edge._managements)), 30)
+        yield edge
+
+
+def _tried(log: io.StringIO) -> int:
+    return sum(log.getvalue().count(word) for word in _TRIED)
 
 
 async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:

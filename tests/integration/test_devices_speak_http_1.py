@@ -12,7 +12,7 @@ import pytest_asyncio
 from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY
 from tests.attempts import attempt, parse_answers, request
-from tests.world import World, eventually, world
+from tests.world import World, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,7 +23,6 @@ KEEP = [("Connection", "keep-alive")]
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with world(tmp_path_factory.mktemp("world")) as running:
-        await eventually(lambda: running.log_lines("management API answers"))  # then the edge is quiet by itself
         yield running
 
 

@@ -16,7 +16,7 @@ from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY
 from tests.attempts import Headers, SeenRequest, attempt, parse_requests, request
 from tests.certificates import CertificateAuthority
-from tests.world import World, eventually, world
+from tests.world import World, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +32,6 @@ async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
 
 async def quiet(w: World) -> None:
     """Wait until the edge has nothing more to ask of Mender by itself."""
-    await eventually(lambda: w.log_lines("management API answers"))
 
 
 async def seen_of(w: World, data: bytes, name: str = "my-server.com") -> list[SeenRequest]:

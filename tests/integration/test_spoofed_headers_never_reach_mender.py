@@ -15,7 +15,7 @@ from mtls_ambassador.lab.auth_request import auth_request
 from mtls_ambassador.lab.device import AUTH_REQUESTS, INVENTORY
 from tests.attempts import Headers, attempt, parse_requests, request
 from tests.certificates import Holder
-from tests.world import World, eventually, world
+from tests.world import World, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,7 +79,6 @@ SPOOFED = (
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with world(tmp_path_factory.mktemp("world")) as running:
-        await eventually(lambda: running.log_lines("management API answers"))  # then the edge is quiet by itself
         yield running
 
 

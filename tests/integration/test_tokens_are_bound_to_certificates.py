@@ -83,7 +83,6 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
     async with world(
         directory, bind_tokens=True, token_key=pem(KEY), storage_paths="/artifacts/", access_log="all"
     ) as w:
-        await eventually(lambda: w.log_lines("management API answers"))  # then the edge is quiet by itself
         yield Scene(w, await _admitted(w, "honest"), await _admitted(w, "hostile"))
 
 
