@@ -16,6 +16,7 @@ import structlog
 
 from mtls_ambassador import __version__
 from mtls_ambassador.admission.admit import Admission, Shared
+from mtls_ambassador.admission.alarm import Alarm, alarm_event
 from mtls_ambassador.admission.anchor import Anchors
 from mtls_ambassador.admission.certificate import keys_of
 from mtls_ambassador.admission.contests import Contests
@@ -36,7 +37,9 @@ from mtls_ambassador.devices.control import Control, create_control_app
 from mtls_ambassador.devices.control_socket import serve_operators
 from mtls_ambassador.devices.report import mode_of
 from mtls_ambassador.edge.binary import find_envoy
+from mtls_ambassador.edge.log_lines import AlarmLine
 from mtls_ambassador.edge.machine import ReservedPort, capacity, processors, raise_file_limit
+from mtls_ambassador.edge.narrator import OnAlarm
 from mtls_ambassador.edge.plan import EdgePlan, plan_edge
 from mtls_ambassador.edge.state import remember_server_certificate, state_directory
 from mtls_ambassador.edge.supervisor import State, Supervisor
@@ -189,7 +192,9 @@ class Ambassador:
             write_configuration(plan_again(again))
             anchors.trust(again.anchors)
 
-        supervisor = Supervisor(binary, plan, concurrency=workers, before_restart=before_restart)
+        supervisor = Supervisor(
+            binary, plan, concurrency=workers, on_alarm=_remembering(journal, anchors), before_restart=before_restart
+        )
         self._supervisor = await stack.enter_async_context(supervisor)
         for management, names in by_management(self._managements).items():
             probing = asyncio.create_task(probe(management, names), name="management-probe")
@@ -314,6 +319,18 @@ def _terms(anchor: Anchor, settings: Settings) -> Terms:
         settings.adopt_until,
         subjects_are_unique=len(settings.anchors) == 1,
     )
+
+
+def _remembering(journal: Journal, anchors: Anchors) -> OnAlarm:
+    """Has the ledger and the audit log remember what Envoy alone refused."""
+
+    def remember(line: AlarmLine, left_out: int) -> None:
+        alarm = Alarm(
+            line.reason, line.certificate, line.sha256, line.token_of, line.peer.address, line.request_id, left_out
+        )
+        journal.note(alarm_event(alarm, anchors, journal.now()))
+
+    return remember
 
 
 def _told_ledger(ledger: Ledger) -> dict[str, Any]:

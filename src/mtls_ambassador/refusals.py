@@ -135,8 +135,17 @@ class RefusalReason(Enum):
         401,
         "the device token is not valid",
         "bind_tokens is on, and the request bears no token that this edge has handed out and that has not expired",
-        "Nothing: the device authenticates anew by itself. If it is at each request, edges behind one name have "
-        "different keys: give them one token_key.",
+        "Nothing: the device authenticates anew by itself. If it is at each request, this machine's clock is "
+        "far ahead.",
+    )
+    TOKEN_OF_UNKNOWN_KEY = Refusal(
+        "token_of_unknown_key",
+        Stage.REQUEST,
+        401,
+        "the device token is not valid",
+        "the device token says that it is this edge's, but none of its keys has signed it",
+        "Nothing, if the key has just been replaced or lost: the device authenticates anew by itself. If it is at each "
+        "request, edges behind one name have different keys: give them one token_key. Else somebody forges tokens.",
     )
     TOKEN_OF_ANOTHER_CERTIFICATE = Refusal(
         "token_of_another_certificate",

@@ -22,7 +22,7 @@ from mtls_ambassador.ledger.queries import (
     list_history,
     refused_claims,
 )
-from mtls_ambassador.ledger.records import EventKind
+from mtls_ambassador.ledger.records import Certificate, EventKind
 from mtls_ambassador.ledger.search import search
 
 MOST_HISTORY = 20
@@ -91,8 +91,17 @@ def collect(connection: Connection, match: Match) -> Dossier:
         claims=claims,
         elsewhere=tuple(claim for claim in own if claim.identity != identity),
         refusals=_refusals(connection, ((identity, claim.certificate.fingerprint) for claim in claims)),
-        history=list_history(connection, HistoryFilter(identity=identity), limit=MOST_HISTORY),
+        history=_history(connection, identity, holder),
     )
+
+
+def _history(connection: Connection, identity: str, holder: Certificate | None) -> tuple[HistoryEntry, ...]:
+    """An identity's, and what its certificate did without claiming one."""
+    found = list_history(connection, HistoryFilter(identity=identity), limit=MOST_HISTORY)
+    if holder is not None:
+        its_own = HistoryFilter(fingerprint=holder.fingerprint, unclaimed=True)
+        found += list_history(connection, its_own, limit=MOST_HISTORY)
+    return tuple(sorted(found, key=lambda entry: entry.number, reverse=True)[:MOST_HISTORY])
 
 
 def _of_certificate(connection: Connection, seen: SeenCertificate) -> Dossier:

@@ -8,6 +8,7 @@ Json = dict[str, Any]
 
 HANDSHAKE = "handshake"
 REQUEST = "request"
+ALARM = "alarm"
 
 _LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
 _PEER = {
@@ -38,16 +39,14 @@ def handshake_failures() -> Json:
 
 
 def requests(which: Literal["all", "errors", "off"]) -> list[Json]:
-    """One line for each request that is wanted; refusals of certificates that are no device's always are.
+    """One line for each request that is wanted.
 
     The path is logged without its query; no header but the request id is.
     """
-    wanted: dict[str, Json | None] = {
-        "all": None,
-        # Envoy's own filters: CEL would cost every request, logged or not, some of its processor time.
-        "errors": {"or_filter": {"filters": [status_filter("GE", 400), status_filter("EQ", 0)]}},
-        "off": expression_filter("response.code_details.startsWith('rbac_access_denied')"),
-    }
+    if which == "off":
+        return []
+    # Envoy's own filters: CEL would cost every request, logged or not, some of its processor time.
+    errors: Json = {"or_filter": {"filters": [status_filter("GE", 400), status_filter("EQ", 0)]}}
     return [
         _to_stdout(
             {
@@ -64,9 +63,33 @@ def requests(which: Literal["all", "errors", "off"]) -> list[Json]:
                 "ms": "%DURATION%",
                 "request_id": "%REQ(X-REQUEST-ID)%",
             },
-            wanted[which],
+            None if which == "all" else errors,
         )
     ]
+
+
+def alarms(condition: str, token_of: str) -> Json:
+    """One line for each refusal that means theft or forgery, whatever else is logged, with the whole certificate.
+
+    Args:
+        condition: Which refusals those are, in CEL.
+        token_of: Operator for the certificate that the token was handed out to.
+    """
+    return _to_stdout(
+        {
+            "log": ALARM,
+            **_PEER,
+            "sha256": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+            "certificate": "%DOWNSTREAM_PEER_CERT%",
+            "token_of": token_of,
+            "path": "%PATH(NQ:ORIG_OR_PATH)%",
+            "code": "%RESPONSE_CODE%",
+            "details": "%RESPONSE_CODE_DETAILS%",
+            "request_id": "%REQ(X-REQUEST-ID)%",
+        },
+        # In this order, since the first that does not hold ends it, and nearly every request is answered below 401.
+        {"and_filter": {"filters": [status_filter("GE", 401), status_filter("LE", 403), expression_filter(condition)]}},
+    )
 
 
 def _to_stdout(fields: Json, condition: Json | None) -> Json:

@@ -177,7 +177,7 @@ def _edge_http(plan: EdgePlan) -> Json:
         "max_request_headers_kb": 60,
         "request_headers_timeout": "30s",
         "stream_idle_timeout": "300s",
-        "access_log": access_log.requests(plan.access_log),
+        "access_log": [*access_log.requests(plan.access_log), _alarms()],
         "local_reply_config": {"mappers": _local_replies(plan)},
         "route_config": edge_routes(plan),
         "http_filters": [
@@ -193,6 +193,13 @@ def _edge_http(plan: EdgePlan) -> Json:
             _router(),
         ],
     }
+
+
+def _alarms() -> Json:
+    """Of every certificate that is no device's, and every token that was copied or forged."""
+    tokens = ", ".join(f'"{details}"' for details in token_binding.UNKNOWN_KEY)
+    denied = "response.code_details.startsWith('rbac_access_denied')"
+    return access_log.alarms(f"{denied} || response.code_details in [{tokens}]", token_binding.TOKEN_OF)
 
 
 def _presented_chain() -> Json:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mtls_ambassador.edge import token_binding
-from mtls_ambassador.edge.access_log import HANDSHAKE, REQUEST
+from mtls_ambassador.edge.access_log import ALARM, HANDSHAKE, REQUEST
 from mtls_ambassador.edge.clusters import ADMISSION
 from mtls_ambassador.refusals import RefusalReason
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 # First match wins; the texts are BoringSSL's, as %DOWNSTREAM_TRANSPORT_FAILURE_REASON% gives them.
 _BY_SUBSTRING: tuple[tuple[str, RefusalReason], ...] = (
@@ -102,12 +105,8 @@ class RequestLine:
     @property
     def refusal(self) -> RefusalReason | None:
         """Why Envoy itself refused it; None if it did not, or for a reason of HTTP alone."""
-        name = self.details.removeprefix("rbac_access_denied_matched_policy[").rstrip("]")
-        for reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
-            if name == reason.label:
-                return reason
-        if self.details == token_binding.MISMATCH:
-            return RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE
+        if (reason := alarm(self.details)) is not None:
+            return reason
         if self.details.startswith(token_binding.DENIED):
             return RefusalReason.TOKEN_REFUSED
         if self.details == "request_payload_too_large":
@@ -117,7 +116,35 @@ class RequestLine:
         return None
 
 
-def parse(line: bytes) -> HandshakeLine | RequestLine | None:
+@dataclass(frozen=True, slots=True)
+class AlarmLine:
+    """A refusal of Envoy's that means theft or forgery, if not a mistake."""
+
+    peer: Peer
+    sha256: str
+    """Of the certificate, lower-case hex."""
+    certificate: str
+    """The certificate: PEM, URL-encoded."""
+    reason: RefusalReason
+    token_of: str | None
+    """SHA-256 of the certificate that the token was handed out to; None if nothing true is known of the token."""
+    path: str
+    """Without its query."""
+    request_id: str
+
+
+def alarm(details: str) -> RefusalReason | None:
+    """Whether a refusal with these response code details means theft or forgery, if not a mistake."""
+    name = details.removeprefix("rbac_access_denied_matched_policy[").rstrip("]")
+    for reason in (RefusalReason.SERVER_CERTIFICATE, RefusalReason.CA_CERTIFICATE):
+        if name == reason.label:
+            return reason
+    if details == token_binding.MISMATCH:
+        return RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE
+    return RefusalReason.TOKEN_OF_UNKNOWN_KEY if details in token_binding.UNKNOWN_KEY else None
+
+
+def parse(line: bytes) -> HandshakeLine | RequestLine | AlarmLine | None:
     """Read one line of Envoy's standard output; None for what is no access log line of ours."""
     try:
         fields = json.loads(line)
@@ -133,7 +160,7 @@ def parse(line: bytes) -> HandshakeLine | RequestLine | None:
         return HandshakeLine(peer, classify(reason, details), reason or details)
     if fields.get("log") == REQUEST:
         return _request(peer, fields)
-    return None
+    return _alarm(peer, fields) if fields.get("log") == ALARM else None
 
 
 def classify(reason: str, details: str) -> RefusalReason:
@@ -142,6 +169,21 @@ def classify(reason: str, details: str) -> RefusalReason:
         if substring in reason:
             return failure
     return RefusalReason.HANDSHAKE_TIMEOUT if "timeout" in details else RefusalReason.HANDSHAKE_FAILED
+
+
+def _alarm(peer: Peer, fields: Mapping[str, Any]) -> AlarmLine | None:
+    reason, token_of = alarm(fields.get("details") or ""), fields.get("token_of")
+    if reason is None:
+        return None
+    return AlarmLine(
+        peer=peer,
+        sha256=fields.get("sha256") or "",
+        certificate=fields.get("certificate") or "",
+        reason=reason,
+        token_of=token_of if isinstance(token_of, str) and _SHA256.fullmatch(token_of) else None,
+        path=fields.get("path") or "-",
+        request_id=fields.get("request_id") or "",
+    )
 
 
 def _request(peer: Peer, fields: Mapping[str, Any]) -> RequestLine:

@@ -8,19 +8,22 @@ from typing import Literal
 
 import structlog
 
-from mtls_ambassador.edge.log_lines import HandshakeLine, RequestLine, parse
+from mtls_ambassador.edge.log_lines import AlarmLine, HandshakeLine, RequestLine, alarm, parse
 from mtls_ambassador.observe.throttle import ThrottleEach
 from mtls_ambassador.refusals import RefusalReason
 
 _log = structlog.get_logger()
 
 _LONGEST_PATH = 256
-_ALARMING = (
-    RefusalReason.SERVER_CERTIFICATE,
-    RefusalReason.CA_CERTIFICATE,
-    RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE,
-)
-"""What an operator should see even if `access_log` is off."""
+# Of one certificate and reason: enough to see what somebody tries, and little enough for him to try for weeks.
+_ALARMS, _ALARMS_PER_SECOND = 10, 1 / 60
+
+OnAlarm = Callable[[AlarmLine, int], None]
+"""Takes an alarm, and how many of the same certificate and reason were left out before it."""
+
+
+def forget_alarm(line: AlarmLine, left_out: int) -> None:
+    """For an edge that has nobody who remembers."""
 
 
 class Narrator:
@@ -28,14 +31,20 @@ class Narrator:
 
     Args:
         access_log: The setting of this name.
+        on_alarm: Remembers alarms, of which it gets ten of one certificate and reason at once, then one a minute.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, access_log: Literal["all", "errors", "off"], clock: Callable[[], float] = time.monotonic
+        self,
+        access_log: Literal["all", "errors", "off"],
+        on_alarm: OnAlarm = forget_alarm,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._all = access_log == "all"
+        self._on_alarm = on_alarm
         self._clock = clock
+        self._alarms = ThrottleEach(_ALARMS, _ALARMS_PER_SECOND)
         self._handshakes = ThrottleEach(burst=50, per_second=2)
         self._requests = ThrottleEach(burst=50, per_second=2)
 
@@ -89,30 +98,41 @@ class Narrator:
                 # BoringSSL's own words are long; where we have a reason they add nothing to it.
                 detail=event.detail if event.reason is RefusalReason.HANDSHAKE_FAILED else None,
             )
+        elif isinstance(event, AlarmLine):
+            self._tell_alarm(event)
         elif isinstance(event, RequestLine):
             self._tell_request(event)
+
+    def _tell_alarm(self, event: AlarmLine) -> None:
+        left_out = self._alarms.admit((event.sha256, event.reason), self._clock())
+        if left_out is not None:
+            try:
+                self._on_alarm(event, left_out)
+            except Exception as error:  # Envoy stands still if its lines are not read
+                _log.error("an alarm could not be remembered", request_id=event.request_id, exc_info=error)
+        held_back = None if self._all else self._requests.admit(event.peer.serial, self._clock())
+        if held_back is None and not self._all:
+            return
+        _log.warning(
+            f"refused {event.peer.address}: {event.reason.value.log}",
+            reason=event.reason.label,
+            path=event.path[:_LONGEST_PATH],
+            token_of=event.token_of,
+            serial=event.peer.serial,
+            subject=event.peer.subject,
+            request_id=event.request_id,
+            left_out=held_back or None,
+        )
 
     def _tell_request(self, event: RequestLine) -> None:
         if event.by_admission and not self._all:
             return  # the admission service has told it, with the reason
+        if alarm(event.details):
+            return  # it has a line of its own
         held_back = None if self._all else self._requests.admit(event.peer.serial, self._clock())
         if held_back is None and not self._all:
             return
-        fields = {
-            "serial": event.peer.serial,
-            "subject": event.peer.subject,
-            "request_id": event.request_id,
-            "left_out": held_back or None,
-        }
         reason = event.refusal
-        if reason in _ALARMING:
-            _log.warning(
-                f"refused {event.peer.address}: {reason.value.log}",
-                reason=reason.label,
-                path=event.path[:_LONGEST_PATH],
-                **fields,
-            )
-            return
         _log.info(
             f"{event.method} {event.path[:_LONGEST_PATH]} {event.status} from {event.peer.address}",
             reason=reason.label if reason else None,
@@ -121,7 +141,10 @@ class Narrator:
             received=event.received,
             sent=event.sent,
             ms=event.milliseconds,
-            **fields,
+            serial=event.peer.serial,
+            subject=event.peer.subject,
+            request_id=event.request_id,
+            left_out=held_back or None,
         )
 
     def _tell_held_back(self, count: int) -> None:

@@ -18,7 +18,7 @@ from mtls_ambassador.edge.admin import EnvoyAdmin
 from mtls_ambassador.edge.binary import EnvoyBinary
 from mtls_ambassador.edge.errors import EdgeError
 from mtls_ambassador.edge.held_back import held_back
-from mtls_ambassador.edge.narrator import Narrator
+from mtls_ambassador.edge.narrator import Narrator, OnAlarm, forget_alarm
 from mtls_ambassador.edge.plan import EdgePlan
 from mtls_ambassador.edge.process import EnvoyProcess
 
@@ -57,6 +57,7 @@ class Supervisor:
         binary: The program.
         plan: What was rendered for it; the files are there already.
         concurrency: Worker threads.
+        on_alarm: Told of refusals that mean theft or forgery; see `Narrator`.
         before_restart: Writes the configuration anew, since files it names may have changed meanwhile.
 
     Attributes:
@@ -71,13 +72,14 @@ class Supervisor:
         plan: EdgePlan,
         *,
         concurrency: int,
+        on_alarm: OnAlarm = forget_alarm,
         before_restart: Callable[[], None] = lambda: None,
     ) -> None:
         self._binary = binary
         self._plan = plan
         self._concurrency = concurrency
         self._before_restart = before_restart
-        self._narrator = Narrator(plan.access_log)
+        self._narrator = Narrator(plan.access_log, on_alarm)
         self._admin = EnvoyAdmin(plan.paths)
         self._process: EnvoyProcess | None = None
         self._followers: list[asyncio.Task[None]] = []

@@ -18,6 +18,11 @@ DENIED = "jwt_authn_access_denied"
 """How Envoy's response code details begin where there is no valid token."""
 MISMATCH = "rbac_access_denied_matched_policy[none]"
 """Those of a valid token on another certificate's connection: no policy allows it."""
+UNKNOWN_KEY = (
+    f"{DENIED}{{Jwks_doesn't_have_key_to_match_kid_or_alg_from_Jwt}}",
+    f"{DENIED}{{Jwt_verification_fails}}",
+)
+"""Those of a token that says it is of this edge, has not expired, and bears no signature of our keys."""
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _VERIFIED = "envoy.filters.http.jwt_authn"
@@ -25,6 +30,8 @@ _VERIFIED = "envoy.filters.http.jwt_authn"
 _COMPARED = "token-binding"
 _CLAIMS = "claims"
 _REQUIREMENT = "bound"
+TOKEN_OF = f"%DYNAMIC_METADATA({_VERIFIED}:{_CLAIMS}:{':'.join(CONFIRMATION)})%"
+"""Operator for the certificate that a verified token was handed out to."""
 _REMEMBERED = 1000
 """Tokens per worker that need no second verification: for what a device asks within seconds. One costs 15 kB."""
 

@@ -49,13 +49,14 @@ def audit_line(event: Event, left_out: int = 0) -> str:
         }
         if certificate
         else None,
+        "token_of": event.token_of,
         "rule": event.rule,
         "detail": plain(event.detail) or None,
         "mender_status": event.mender_status,
         "mender_id": event.mender_id,
         "address": event.address or None,
         "request_id": event.request_id or None,
-        "left_out": left_out or None,
+        "left_out": left_out + event.left_out or None,
     }
     return json.dumps({name: value for name, value in content.items() if value is not None})
 

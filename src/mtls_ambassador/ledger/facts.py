@@ -119,6 +119,20 @@ def other_identities(connection: Connection, identity: str, certificate: Certifi
     return tuple(connection.execute(_OTHERS, given).scalars())
 
 
+def own_identity(connection: Connection, fingerprint: str) -> str | None:
+    """The identity that a certificate was admitted with; None: with none, or with several."""
+    held = (
+        select(devices.c.identity)
+        .join(links, links.c.device_id == devices.c.id)
+        .join(certificates, links.c.certificate_id == certificates.c.id)
+        .where(certificates.c.fingerprint == fingerprint)
+        .distinct()
+        .limit(2)
+    )
+    found = connection.execute(held).scalars().all()
+    return str(found[0]) if len(found) == 1 else None
+
+
 def certificate_name(certificate: Certificate) -> str:
     """What stands for trust anchor, issuer and subject in the index."""
     return digest(certificate.anchor, certificate.issuer, certificate.subject)

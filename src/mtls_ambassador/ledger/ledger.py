@@ -206,9 +206,10 @@ class Ledger:
     def _left_out(self, event: Event) -> int | None:
         """How much of its kind is not in the history; None: nor is this. One noisy certificate must not crowd it."""
         if event.certificate is None:
-            return 0
+            return event.left_out
         peer = event.identity if event.kind is EventKind.ADMITTED else event.certificate.fingerprint
-        return self._throttle.admit((event.kind, peer), self._clock())
+        held_back = self._throttle.admit((event.kind, peer), self._clock())
+        return None if held_back is None else held_back + event.left_out
 
     async def _after_writes(self, ask: Callable[[Connection], _Answer], patience: float) -> _Answer:
         keeper = self._keeper

@@ -126,6 +126,8 @@ class HistoryFilter:
     reason: str | None = None
     rule: str | None = None
     request_id: str | None = None
+    unclaimed: bool = False
+    """No identity is known of it: it did not come so far as to claim one."""
     since: dt.datetime | None = None
     until: dt.datetime | None = None
 
@@ -316,6 +318,8 @@ def _of_history(which: HistoryFilter) -> Iterator[ColumnElement[bool]]:
     for name in ("reason", "rule", "request_id"):
         if (value := getattr(which, name)) is not None:
             yield history.c[name] == value
+    if which.unclaimed:
+        yield history.c.identity_digest.is_(None)
     if which.since is not None:
         yield history.c.at >= which.since
     if which.until is not None:

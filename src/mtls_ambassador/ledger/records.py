@@ -153,3 +153,7 @@ class Event:
     """The binding rule, rotation setting or adoption that decided."""
     adoption: Adoption | None = None
     """What the operator said (`ADOPTION_NOTED`)."""
+    token_of: str | None = None
+    """SHA-256 (lower-case hex) of the certificate that the token was handed out to, which this one showed."""
+    left_out: int = 0
+    """How many like it came before that nobody was told of."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from dataclasses import replace
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import sqlite
 
-from mtls_ambassador.ledger.facts import certificate_name, other_identities
+from mtls_ambassador.ledger.facts import certificate_name, other_identities, own_identity
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Event, EventKind
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, history, links
 
@@ -36,6 +37,8 @@ def write(connection: Connection, event: Event, left_out: int | None = 0, *, one
         one_identity_per_key: Say so when a key comes to hold a second identity, as two nodes at the same time can bring
             about.
     """
+    if event.token_of is not None and event.identity is None:
+        event = replace(event, identity=own_identity(connection, event.token_of))
     certificate_id = None
     if event.kind is EventKind.FORGOTTEN:
         certificate_id = _forget(connection, event)
@@ -76,7 +79,7 @@ def _see(connection: Connection, event: Event, certificate: Certificate) -> int:
         "not_after": certificate.not_after,
         "first_seen": event.at,
         "last_seen": event.at,
-        "refusals": int(refused),
+        "refusals": 1 + event.left_out if refused else 0,
         "last_refused": event.at if refused else None,
         "last_reason": event.reason if refused else None,
         "last_address": plain(event.address),
@@ -89,10 +92,17 @@ def _see(connection: Connection, event: Event, certificate: Certificate) -> int:
 def _seen(dialect: str, *, refused: bool) -> Any:
     statement = _insert(dialect, certificates)
     new = statement.excluded
-    changed = {"last_seen": new.last_seen, "anchor": new.anchor, "last_address": new.last_address}
+    # Whoever is refused before his trust anchor was looked for keeps the one he is known by.
+    anchored = new.anchor != ""
+    changed = {
+        "last_seen": new.last_seen,
+        "last_address": new.last_address,
+        "anchor": case((anchored, new.anchor), else_=certificates.c.anchor),
+        "name": case((anchored, new.name), else_=certificates.c.name),
+    }
     if refused:
         changed |= {
-            "refusals": certificates.c.refusals + 1,
+            "refusals": certificates.c.refusals + new.refusals,
             "last_refused": new.last_refused,
             "last_reason": new.last_reason,
         }

@@ -56,3 +56,15 @@ def test_several_and_nothing(connection: Connection) -> None:
 )
 def test_normal_query(query: str, normal: str) -> None:
     assert normal_query(query) == normal
+
+
+def test_what_a_devices_certificate_did_without_claiming_an_identity_is_its_history(connection: Connection) -> None:
+    forged = event(EventKind.REFUSED, None, A, reason="token_of_unknown_key")
+    strangers = event(EventKind.REFUSED, None, NEW_A, reason="token_of_unknown_key")
+    tell(connection, *STORY, forged, strangers)
+    (found,) = find(connection, "mac=aa")
+    assert [entry.reason for entry in collect(connection, found).history] == [
+        "token_of_unknown_key",
+        "key_change_needs_approval",
+        None,
+    ]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from mtls_ambassador.edge.access_log import HANDSHAKE, REQUEST, handshake_failures, requests
+from mtls_ambassador.edge.access_log import ALARM, HANDSHAKE, REQUEST, alarms, handshake_failures, requests
 from tests.unit.edge.plans import everything_in
 
 Which = Literal["all", "errors", "off"]
@@ -42,22 +42,32 @@ def test_errors_are_logged_and_requests_without_an_answer() -> None:
     assert [(item["op"], item["value"]["default_value"]) for item in comparisons] == [("GE", 400), ("EQ", 0)]
 
 
-def test_refused_certificates_are_logged_in_any_case() -> None:
-    (logger,) = requests("off")
-    assert expression(logger) == "response.code_details.startsWith('rbac_access_denied')"
+def test_who_asks_for_none_gets_none() -> None:
+    assert requests("off") == []
+
+
+def test_alarms_are_logged_with_the_certificate_and_cost_other_requests_little() -> None:
+    logger = alarms("a == b", "%X%")
+    assert fields(logger)["log"] == ALARM
+    assert fields(logger)["certificate"] == "%DOWNSTREAM_PEER_CERT%"
+    assert fields(logger)["token_of"] == "%X%"
+    first, second, last = logger["filter"]["and_filter"]["filters"]
+    found = [item["status_code_filter"]["comparison"] for item in (first, second)]
+    assert [(item["op"], item["value"]["default_value"]) for item in found] == [("GE", 401), ("LE", 403)]
+    assert expression({"filter": last}) == "a == b"
 
 
 @pytest.mark.parametrize("which", ["all", "errors", "off"])
 def test_no_header_but_the_request_id_and_no_query_is_logged(which: Which) -> None:
-    texts = [text for logger in [handshake_failures(), *requests(which)] for text in fields(logger).values()]
+    loggers = [handshake_failures(), *requests(which), alarms("true", "%X%")]
+    texts = [text for logger in loggers for text in fields(logger).values()]
     headers = set(re.findall(r"%REQ\(([^)]*)\)", " ".join(texts)))
-    assert headers == {":METHOD", "X-REQUEST-ID"}
-    paths = [text for text in texts if "PATH" in text]
-    assert paths == ["%PATH(NQ:ORIG_OR_PATH)%"]
-    assert not [text for text in texts if "RESP(" in text or "PEER_CERT%" in text]
+    assert headers - {":METHOD"} == {"X-REQUEST-ID"}
+    assert {text for text in texts if "PATH" in text} == {"%PATH(NQ:ORIG_OR_PATH)%"}
+    assert not [text for text in texts if "RESP(" in text]
 
 
 def test_lines_go_to_the_stream_that_is_read() -> None:
-    for logger in [handshake_failures(), *requests("all")]:
+    for logger in [handshake_failures(), *requests("all"), alarms("true", "%X%")]:
         assert logger["name"] == "envoy.access_loggers.stdout"
         assert "/dev/stdout" not in list(everything_in(logger))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtls_ambassador.edge import log_lines
-from mtls_ambassador.edge.log_lines import HandshakeLine, RequestLine, classify, parse
+from mtls_ambassador.edge.log_lines import AlarmLine, HandshakeLine, RequestLine, classify, parse
 from mtls_ambassador.refusal import Stage
 from mtls_ambassador.refusals import RefusalReason
 from tests.certificates import ODD_CLIENT_CERTIFICATES
@@ -220,3 +220,41 @@ def test_any_bytes_can_be_read(data: bytes) -> None:
 @given(st.sampled_from(["handshake", "request"]), st.dictionaries(st.sampled_from(sorted(PEER)), st.text()), st.text())
 def test_any_text_of_a_stranger_can_be_read(kind: str, peer: dict[str, str], text: str) -> None:
     assert parse(line(log=kind, reason=text, details=text, path=text, method=text, **peer)) is not None
+
+
+def alarm_line(**fields: object) -> AlarmLine | None:
+    usual: dict[str, object] = {"log": "alarm", "sha256": "cd" * 32, "certificate": "PEM", "request_id": "id-1"}
+    event = parse(line(**PEER | usual | fields))
+    assert event is None or isinstance(event, AlarmLine)
+    return event
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ("rbac_access_denied_matched_policy[none]", RefusalReason.TOKEN_OF_ANOTHER_CERTIFICATE),
+        ("rbac_access_denied_matched_policy[ca_certificate]", RefusalReason.CA_CERTIFICATE),
+        ("jwt_authn_access_denied{Jwt_verification_fails}", RefusalReason.TOKEN_OF_UNKNOWN_KEY),
+        (
+            "jwt_authn_access_denied{Jwks_doesn't_have_key_to_match_kid_or_alg_from_Jwt}",
+            RefusalReason.TOKEN_OF_UNKNOWN_KEY,
+        ),
+    ],
+)
+def test_an_alarm_is_read(details: str, reason: RefusalReason) -> None:
+    event = alarm_line(details=details, token_of="ab" * 32)
+    assert event is not None
+    assert (event.reason, event.token_of, event.sha256) == (reason, "ab" * 32, "cd" * 32)
+    assert (event.certificate, event.request_id, event.peer.serial) == ("PEM", "id-1", "0a1b")
+
+
+@pytest.mark.parametrize("details", ["jwt_authn_access_denied{Jwt_is_expired}", "via_upstream", None])
+def test_an_ordinary_refusal_is_no_alarm(details: str | None) -> None:
+    assert alarm_line(details=details) is None
+
+
+@pytest.mark.parametrize("odd", [None, "", "AB" * 32, "ab" * 31, 7, {"x": 1}])
+def test_only_a_fingerprint_is_taken_for_one(odd: object) -> None:
+    event = alarm_line(details="rbac_access_denied_matched_policy[none]", token_of=odd)
+    assert event is not None
+    assert event.token_of is None

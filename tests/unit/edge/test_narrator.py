@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from mtls_ambassador.edge.log_lines import AlarmLine
 from mtls_ambassador.edge.narrator import Narrator
 
 
@@ -51,13 +52,13 @@ def request(**fields: object) -> bytes:
     return json.dumps({**usual, **fields}).encode()
 
 
-COPIED = {"code": 401, "details": "rbac_access_denied_matched_policy[none]"}
-REFUSED = {"code": 403, "details": "rbac_access_denied_matched_policy[server_certificate]"}
+COPIED = {"log": "alarm", "code": 401, "details": "rbac_access_denied_matched_policy[none]", "sha256": "aa"}
+REFUSED = {"log": "alarm", "code": 403, "details": "rbac_access_denied_matched_policy[server_certificate]"}
 
 
 def told(*lines: bytes, access_log: Literal["all", "errors", "off"] = "errors") -> list[Any]:
     """What is logged for these lines."""
-    narrator = Narrator(access_log, Clock())
+    narrator = Narrator(access_log, clock=Clock())
     with capture_logs() as logged:
         for line in lines:
             narrator.tell(line)
@@ -127,6 +128,42 @@ def test_a_refused_certificate_is_always_a_warning(access_log: Literal["all", "e
     assert (event["reason"], event["path"], event["serial"]) == ("server_certificate", "/x", "0a")
 
 
+@pytest.mark.parametrize("access_log", ["all", "errors"])
+def test_an_alarm_is_not_told_again_as_a_request(access_log: Literal["all", "errors", "off"]) -> None:
+    assert told(request(**COPIED | {"log": "request"}), access_log=access_log) == []
+
+
+def test_alarms_are_handed_on_throttled_by_certificate_and_reason() -> None:
+    clock = Clock()
+    taken: list[tuple[str, str, int]] = []
+
+    def take(line: AlarmLine, left_out: int) -> None:
+        taken.append((line.sha256, line.reason.label, left_out))
+
+    narrator = Narrator("off", take, clock)
+    with capture_logs():
+        for _ in range(1000):
+            narrator.tell(request(**COPIED))
+        assert len(taken) == 10
+        narrator.tell(request(**COPIED | {"sha256": "bb"}))
+        narrator.tell(request(**REFUSED | {"sha256": "aa"}))
+        assert taken[10:] == [("bb", "token_of_another_certificate", 0), ("aa", "server_certificate", 0)]
+        clock.now += 61
+        narrator.tell(request(**COPIED))
+        narrator.tell(request(**COPIED))
+    assert taken[12:] == [("aa", "token_of_another_certificate", 990)]
+
+
+def test_who_cannot_take_an_alarm_does_not_stop_the_reading() -> None:
+    def fail(line: AlarmLine, left_out: int) -> None:
+        raise RuntimeError("odd")
+
+    narrator = Narrator("errors", fail, Clock())
+    with capture_logs() as logged:
+        narrator.tell(request(**COPIED))
+    assert [event["log_level"] for event in logged] == ["error", "warning"]
+
+
 @pytest.mark.parametrize("text", [b"", b"x" * 1000 + b"\xff", b"{}", handshake(handshake_ms=3)])
 def test_what_is_no_news_is_not_told(text: bytes) -> None:
     assert told(text) == []
@@ -134,7 +171,7 @@ def test_what_is_no_news_is_not_told(text: bytes) -> None:
 
 def test_a_flood_of_failed_handshakes_is_cut_and_counted() -> None:
     clock = Clock()
-    narrator = Narrator("errors", clock)
+    narrator = Narrator("errors", clock=clock)
     with capture_logs() as logged:
         for _ in range(1000):
             narrator.tell(handshake())
@@ -148,7 +185,7 @@ def test_a_flood_of_failed_handshakes_is_cut_and_counted() -> None:
 
 def test_a_flood_of_refusals_is_cut_and_counted() -> None:
     clock = Clock()
-    narrator = Narrator("errors", clock)
+    narrator = Narrator("errors", clock=clock)
     with capture_logs() as logged:
         for _ in range(100):
             narrator.tell(request(**REFUSED))
@@ -187,7 +224,7 @@ def test_a_long_path_is_cut() -> None:
 
 
 async def test_what_was_held_back_is_told_at_the_end() -> None:
-    narrator = Narrator("errors", Clock())
+    narrator = Narrator("errors", clock=Clock())
     with capture_logs() as logged:
         await narrator.follow_output(lines(*[handshake()] * 60, *[request(**REFUSED)] * 70))
     assert [event["left_out"] for event in logged[100:]] == [10, 20]

@@ -62,6 +62,12 @@ def test_what_is_not_known_is_left_out() -> None:
     assert json.loads(audit_line(event)).keys() == {"time", "event", "reason"}
 
 
+def test_whose_a_copied_token_is_and_what_was_left_out_is_said() -> None:
+    event = Event(NOW, EventKind.REFUSED, token_of="bb" * 32, left_out=3)
+    line = json.loads(audit_line(event, 2))
+    assert (line["token_of"], line["left_out"]) == ("bb" * 32, 5)
+
+
 def test_a_file_is_private_and_added_to(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     for _ in range(2):

@@ -158,6 +158,15 @@ async def test_a_certificate_that_is_refused_all_the_time_does_not_fill_the_hist
         assert counted == 301
 
 
+async def test_what_was_left_out_before_it_came_here_is_counted_too(directory: Path) -> None:
+    async with ledger(directory) as kept:
+        kept.record(event(EventKind.REFUSED, None, left_out=7))
+        kept.record(event(EventKind.REFUSED, None, None, left_out=5))
+        await kept.flush()
+        latest = await kept.query(lambda connection: list_history(connection, limit=2))
+        assert [entry.left_out for entry in latest] == [5, 7]
+
+
 async def test_a_query_does_not_wait_for_writes(directory: Path, gate: threading.Event) -> None:
     async with ledger(directory) as kept:
         kept.record(event())

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Table, select
 from structlog.testing import capture_logs
 
 from mtls_ambassador.ledger.database import reading, writing
+from mtls_ambassador.ledger.facts import certificate_name
 from mtls_ambassador.ledger.records import Event, EventKind
 from mtls_ambassador.ledger.schema import certificates, claims, devices, history, links
 from mtls_ambassador.ledger.writes import CLAIMS_KEPT, LONGEST_TEXT, plain, write
@@ -149,3 +150,38 @@ def test_an_event_of_nobody_is_history(connection: Connection) -> None:
     assert len(rows(connection, history)) == len(EventKind)
     assert rows(connection, devices) == rows(connection, certificates) == []
     assert A != B
+
+
+def test_whoever_shows_a_copied_token_claims_its_identity(connection: Connection) -> None:
+    shown = event(REFUSED, None, B, reason="token_of_another_certificate", token_of=A.fingerprint, at=NOW + SECOND)
+    happen(connection, event(), shown)
+    (device,) = rows(connection, devices)
+    assert device.last_reason == "token_of_another_certificate"
+    (claim,) = rows(connection, claims)
+    assert (claim.identity, claim.last_reason) == (MAC_A, "token_of_another_certificate")
+    assert rows(connection, history)[-1].identity == MAC_A
+
+
+def test_a_token_of_nobody_or_of_several_names_no_identity(connection: Connection) -> None:
+    several = [event(identity=mac, of=B) for mac in (MAC_A, MAC_B)]
+    happen(connection, *several, event(REFUSED, None, A, token_of=B.fingerprint), one_identity_per_key=False)
+    happen(connection, event(REFUSED, None, A, token_of=certificate("c").fingerprint))
+    assert [row.identity for row in rows(connection, history)][-2:] == [None, None]
+    assert rows(connection, claims) == []
+
+
+def test_what_nobody_was_told_of_counts_as_refused(connection: Connection) -> None:
+    happen(connection, event(REFUSED, None, A, left_out=7), event(REFUSED, None, A, left_out=2))
+    (seen,) = rows(connection, certificates)
+    assert seen.refusals == 11
+
+
+def test_a_certificate_keeps_the_anchor_that_it_is_known_by(connection: Connection) -> None:
+    unknown = certificate("a", anchor="")
+    happen(connection, event(REFUSED, None, unknown))
+    happen(connection, event(REFUSED, None, A))
+    (known,) = rows(connection, certificates)
+    happen(connection, event(REFUSED, None, unknown))
+    (kept,) = rows(connection, certificates)
+    assert (known.anchor, kept.anchor) == ("default", "default")
+    assert known.name == kept.name == certificate_name(A)
