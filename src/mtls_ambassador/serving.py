@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mtls_ambassador.errors import Error
 
+PEER_UID = "peer_uid"
+"""The extension of the ASGI scope that holds the user id of who has connected, as the kernel has it."""
+
 _MOST_PUBLIC_CONNECTIONS = 64
+_CREDENTIALS = struct.Struct("iII")
+"""`struct ucred` of unix(7): process, user, group."""
 
 
 class _QuietServer(uvicorn.Server):
@@ -46,6 +52,16 @@ class _BoundedProtocol(HttpToolsProtocol):
             return
         # Taken back by the first byte, like uvicorn's own between two requests.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+
+class _LocalProtocol(HttpToolsProtocol):
+    """HTTP/1.1 through a Unix socket; each request says which user is at the other end."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        end = self.transport.get_extra_info("socket")
+        _, uid, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        self.scope["extensions"] = {PEER_UID: uid}
 
 
 class _UpgradingProtocol(HttpToolsProtocol):
@@ -82,6 +98,7 @@ class HttpServer:
         grace: Seconds that requests in progress get when the block is left.
         public: Whether strangers may reach it: then connections are few, and do not stay when they have nothing to say,
             so that they cannot use up the process's file descriptors.
+        peer_uid: Whether each request says in its scope (`PEER_UID`) who is at the other end of a Unix socket.
         websockets: How to serve WebSockets, where `public` is false; None: an upgrade is not heard (RFC 9110 section
             7.8).
     """
@@ -94,13 +111,14 @@ class HttpServer:
         tls: tuple[Path, Path] | None = None,
         grace: float = 5.0,
         public: bool = False,
+        peer_uid: bool = False,
         websockets: WebSockets | None = None,
     ) -> None:
         self._listener = listener
         config = uvicorn.Config(
             app,
             loop="none",
-            http=_BoundedProtocol if public else _UpgradingProtocol if websockets else HttpToolsProtocol,
+            http=_protocol(public=public, peer_uid=peer_uid, upgrades=websockets is not None),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -159,6 +177,14 @@ def has_ipv6() -> bool:
 def any_address() -> str:
     """The address that stands for all of this machine's: IPv6 and IPv4 where it has both."""
     return "::" if has_ipv6() else "0.0.0.0"  # noqa: S104 - whoever asks has left the address out
+
+
+def _protocol(*, public: bool, peer_uid: bool, upgrades: bool) -> type[HttpToolsProtocol]:
+    if public:
+        return _BoundedProtocol
+    if peer_uid:
+        return _LocalProtocol
+    return _UpgradingProtocol if upgrades else HttpToolsProtocol
 
 
 def _websocket_options(how: WebSockets) -> dict[str, Any]:

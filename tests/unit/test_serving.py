@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -19,7 +20,7 @@ from starlette.websockets import WebSocket
 
 from mtls_ambassador import serving
 from mtls_ambassador.errors import Error
-from mtls_ambassador.serving import HttpServer, WebSockets, tcp_listener, unix_listener
+from mtls_ambassador.serving import PEER_UID, HttpServer, WebSockets, tcp_listener, unix_listener
 from tests.certificates import CertificateAuthority
 
 
@@ -53,6 +54,21 @@ async def test_it_is_served_on_a_unix_socket(tmp_path: Path) -> None:
         client.get("http://any/") as answer,
     ):
         assert await answer.text() == "hello"
+
+
+async def test_it_says_who_is_at_the_other_end_of_a_unix_socket(tmp_path: Path) -> None:
+    async def who(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(request.scope["extensions"][PEER_UID]))
+
+    path = tmp_path / "socket"
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        HttpServer(Starlette(routes=[Route("/", who)]), unix_listener(path), peer_uid=True),
+        aiohttp.ClientSession(connector=connector) as client,
+    ):
+        for _ in range(2):  # on one connection
+            async with client.get("http://any/") as answer:
+                assert await answer.text() == str(os.getuid())
 
 
 async def test_it_is_served_with_tls(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def _where(function: _Command) -> _Command:
             "config_file",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="The edge's configuration file; of it, state_dir and ledger_url count.",
+            help="The edge's configuration file; of it, state_dir, ledger_url and audit_log count.",
         ),
     ):
         function = option(function)
@@ -192,6 +192,7 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
             answer = source.adopt([entry.claim for entry in batch])
             noted, unchanged = noted + answer["noted"], unchanged + answer["unchanged"]
     click.echo(f"{noted} adoptions noted, {unchanged} were there already")
+    _say_unaudited(source)
     if faults:
         raise Error(
             f"{faults} {'line' if faults == 1 else 'lines'} of the manifest could not be used",
@@ -222,6 +223,7 @@ def forget(before: Mapping[str, object], /, *, query: str, yes: bool, **where: o
             click.confirm(f"Forget {what}?", abort=True)
         source.forget(target)
         click.echo(f"forgotten: {what}")
+        _say_unaudited(source)
 
 
 @contextlib.contextmanager
@@ -237,8 +239,13 @@ def _source(before: Mapping[str, object], options: Mapping[str, object]) -> Iter
         if not Path(str(ledger)).is_file():
             raise Error(f"there is no ledger at {ledger}", "Name the file; it is ledger.sqlite3 in the state_dir.")
     with contextlib.ExitStack() as stack:
-        source = find_source(state, database, itself=ledger is not None)
+        source = find_source(state, database, os.environ, itself=ledger is not None, audit_log=place.audit_log)
         yield stack.enter_context(source) if isinstance(source, LedgerItself) else source
+
+
+def _say_unaudited(source: RunningEdge | LedgerItself) -> None:
+    if source.unaudited is not None:
+        click.echo(f"in the ledger's history only, not in an audit log: {source.unaudited}", err=True)
 
 
 def _given(options: Mapping[str, object]) -> dict[str, object]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from mtls_ambassador.config.errors import ConfigurationError, Problem
-from mtls_ambassador.config.sources import gather, require_trustworthy
-from mtls_ambassador.config.values import check_ledger_url
+from mtls_ambassador.config.sources import Given, gather, require_trustworthy
+from mtls_ambassador.config.values import AuditTarget, check_ledger_url, parse_audit_log
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,8 @@ class Place:
 
     state_dir: Path | None
     ledger_url: str | None = field(repr=False)
+    audit_log: AuditTarget | None
+    """Where the edge tells of what operators change; None: nowhere, as far as these settings say."""
 
 
 def load_place(
@@ -34,12 +39,23 @@ def load_place(
     if config_file is None and default_file.exists():
         require_trustworthy(default_file)
         config_file = default_file
-    given = gather(("state_dir", "ledger_url", "ledger_url_file"), config_file, environment, command_line)
-    state, url = given.get("state_dir"), given.get("ledger_url")
-    if url is not None:
-        try:
-            check_ledger_url(str(url.value))
-        except ValueError as error:
-            what, _, remedy = str(error).partition("; ")
-            raise ConfigurationError((Problem(f"ledger_url ({url.origin})", what, f"{remedy}."),)) from None
-    return Place(Path(str(state.value)) if state else None, str(url.value) if url else None)
+    given = gather(("state_dir", "ledger_url", "ledger_url_file", "audit_log"), config_file, environment, command_line)
+    state = given.get("state_dir")
+    return Place(
+        Path(str(state.value)) if state else None,
+        _read("ledger_url", given.get("ledger_url"), _ledger_url),
+        _read("audit_log", given.get("audit_log"), parse_audit_log),
+    )
+
+
+def _ledger_url(value: object) -> str:
+    check_ledger_url(str(value))
+    return str(value)
+
+
+def _read(key: str, given: Given | None, read: Callable[[object], _T]) -> _T | None:
+    try:
+        return None if given is None else read(given.value)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise ConfigurationError((Problem(f"{key} ({given.origin if given else ''})", what, f"{remedy}."),)) from None

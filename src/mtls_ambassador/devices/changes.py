@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from mtls_ambassador.devices.answers import Answer, of_certificate
 from mtls_ambassador.devices.dossier import normal_query
+from mtls_ambassador.devices.operators import Operator
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.queries import Link, adoptions, device, links_of_certificate, links_of_identity
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Event, EventKind
@@ -18,8 +19,6 @@ from mtls_ambassador.ledger.search import certificates_named, claimed_in_vain, d
 
 BATCH = 1000
 """Adoptions at a time."""
-
-_BY_OPERATOR = "by an operator"
 
 
 class NothingToForgetError(Error):
@@ -45,9 +44,9 @@ class Target:
             "identities": sorted({link.identity for link in self.links}),
         }
 
-    def event(self, at: dt.datetime) -> Event:
+    def event(self, at: dt.datetime, by: Operator) -> Event:
         """What the history and the audit log say of it."""
-        return Event(at, EventKind.FORGOTTEN, identity=self.identity, certificate=self.certificate, detail=_BY_OPERATOR)
+        return Event(at, EventKind.FORGOTTEN, identity=self.identity, certificate=self.certificate, detail=f"by {by}")
 
 
 def new_adoptions(connection: Connection, said: Sequence[Adoption]) -> list[Adoption]:
@@ -61,13 +60,13 @@ def new_adoptions(connection: Connection, said: Sequence[Adoption]) -> list[Adop
     return [adoption for adoption in said if held.get(adoption.identity) != adoption]
 
 
-def noted(adoption: Adoption, at: dt.datetime) -> Event:
+def noted(adoption: Adoption, at: dt.datetime, by: Operator) -> Event:
     """The event of an adoption."""
     return Event(
         at,
         EventKind.ADOPTION_NOTED,
         identity=adoption.identity,
-        detail=f"{adoption.kind} {adoption.value}, {_BY_OPERATOR}",
+        detail=f"{adoption.kind} {adoption.value}, by {by}",
         adoption=adoption,
     )
 

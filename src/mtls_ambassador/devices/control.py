@@ -1,6 +1,7 @@
 """The control socket: what a running edge answers to operators on its own machine, and what it does for them.
 
-Whoever may open the socket (the edge's user, and root) may do everything here.
+Whoever may open the socket (the edge's user, and root) may do everything here. Changes are entered with the user whom
+the kernel names.
 
 | | |
 |---|---|
@@ -15,6 +16,7 @@ Answers are lines of JSON, one object each; a line with `error` ends them.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -42,12 +44,14 @@ from mtls_ambassador.devices.changes import (
 from mtls_ambassador.devices.dossier import Dossier
 from mtls_ambassador.devices.explain import Live
 from mtls_ambassador.devices.manifest import read_adoption
+from mtls_ambassador.devices.operators import SUDO_HEADER, Operator, operator
 from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.ledger import Condition, Ledger
 from mtls_ambassador.ledger.queries import DeviceFilter
 from mtls_ambassador.ledger.records import Adoption
+from mtls_ambassador.serving import PEER_UID
 
 _LINES = "application/x-ndjson"
 
@@ -93,7 +97,7 @@ class Control:
         """What would have been refused."""
         return await self._ledger.query(lambda connection: report(connection, since, self._mode))
 
-    async def adopt(self, said: list[Adoption]) -> Answer:
+    async def adopt(self, said: list[Adoption], by: Operator) -> Answer:
         """Note what is new of it.
 
         Whom the edge remembers stays as it is: that only says that Mender itself accepted somebody a while ago, and who
@@ -106,7 +110,7 @@ class Control:
         new = await self._ledger.query(lambda connection: new_adoptions(connection, said))
         dropped = self._ledger.counters.dropped
         for adoption in new:
-            self._journal.note(noted(adoption, self._journal.now()))
+            self._journal.note(noted(adoption, self._journal.now(), by))
         await self._ledger.flush()
         if self._ledger.counters.dropped != dropped:
             raise LedgerUnavailable("the ledger had no room for it", "Run the command again when the ledger is well.")
@@ -116,7 +120,7 @@ class Control:
         """What a query names."""
         return (await self._ledger.query(lambda connection: what_to_forget(connection, query))).as_answer()
 
-    async def forget(self, said: Answer) -> Answer:
+    async def forget(self, said: Answer, by: Operator) -> Answer:
         """Forget it, here too.
 
         A certificate that the edge admitted within the last hour is not looked up in the ledger, as long as Mender
@@ -128,7 +132,7 @@ class Control:
         """
         self._require_ledger()
         target = await self._ledger.query(lambda connection: exact_target(connection, said))
-        self._journal.note(target.event(self._journal.now()))
+        self._journal.note(target.event(self._journal.now(), by))
         self._drop(target)
         await self._ledger.flush()
         return target.as_answer()
@@ -187,7 +191,8 @@ def create_control_app(control: Control) -> Starlette:
         said = await _json(request)
         if not isinstance(said, list) or len(said) > BATCH:
             raise Error(f"that is no list of {BATCH} adoptions at most", "Send fewer at a time.")
-        return _lines([await control.adopt([read_adoption(adoption_of_answer(item)) for item in said])])
+        adoptions = [read_adoption(adoption_of_answer(item)) for item in said]
+        return _lines([await control.adopt(adoptions, await _by(request))])
 
     async def target(request: Request) -> Response:
         return _lines([await control.target(request.query_params.get("query", ""))])
@@ -196,7 +201,7 @@ def create_control_app(control: Control) -> Starlette:
         said = await _json(request)
         if not isinstance(said, dict):
             raise Error("that names nothing to forget", "Send what GET answered.")
-        return _lines([await control.forget(said)])
+        return _lines([await control.forget(said, await _by(request))])
 
     endpoints: list[tuple[str, str, Endpoint]] = [
         ("GET", "/devices", devices),
@@ -220,6 +225,11 @@ def _safe(endpoint: Endpoint) -> Endpoint:
             return _lines([_refusal(Error(f"the edge cannot read this: {error}", "Use the edge's own version."))])
 
     return safe
+
+
+async def _by(request: Request) -> Operator:
+    uid = request.scope["extensions"][PEER_UID]
+    return await asyncio.to_thread(operator, uid, request.headers.get(SUDO_HEADER))
 
 
 def _refusal(error: Error) -> Answer:

@@ -38,7 +38,8 @@ async def serve_operators(app: Any, state: Path) -> AsyncIterator[None]:
         what = error.what if isinstance(error, Error) else f"{path}: {error.strerror}"
         _log.warning(
             f"operators' commands cannot reach this edge: {what}",
-            effect="`mtls-ambassador devices` reads and writes the ledger itself, without the audit log",
+            effect="`mtls-ambassador devices` reads and writes the ledger itself, and the audit log if --config "
+            "names it",
             remedy=(error.remedy if isinstance(error, Error) else "")
             or "Set state_dir to a directory that the edge may write.",
         )
@@ -46,7 +47,7 @@ async def serve_operators(app: Any, state: Path) -> AsyncIterator[None]:
         return
     made = path.stat().st_ino
     try:
-        async with HttpServer(app, listener):
+        async with HttpServer(app, listener, peer_uid=True):
             yield
     finally:
         with contextlib.suppress(OSError):

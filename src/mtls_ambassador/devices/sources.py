@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,15 +17,18 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from mtls_ambassador.config.values import AuditTarget
 from mtls_ambassador.devices.answers import Answer
 from mtls_ambassador.devices.changes import adoption_as_answer, exact_target, new_adoptions, noted, what_to_forget
 from mtls_ambassador.devices.control_socket import control_socket
+from mtls_ambassador.devices.operators import SUDO_HEADER, Operator, operator
 from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
 from mtls_ambassador.errors import Error
+from mtls_ambassador.ledger.audit import append
 from mtls_ambassador.ledger.database import Database, open_database, opened_for_reading, words, writing
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.queries import DeviceFilter
-from mtls_ambassador.ledger.records import Adoption
+from mtls_ambassador.ledger.records import Adoption, Event
 from mtls_ambassador.ledger.writes import write
 
 _PATIENCE = 120.0
@@ -61,10 +64,16 @@ class RunningEdge:
 
     Args:
         path: The socket.
+        sudo_uid: What `sudo` says of who called it.
+
+    Attributes:
+        unaudited: None: it has an audit log of its own, if it has one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sudo_uid: str | None = None) -> None:
         self._path = path
+        self._headers = {} if sudo_uid is None else {SUDO_HEADER: sudo_uid}
+        self.unaudited = None
 
     def __str__(self) -> str:
         return f"the running edge ({self._path})"
@@ -129,6 +138,7 @@ class RunningEdge:
                     "GET" if body is None else "POST",
                     f"{path}?{urlencode(query, errors='surrogatepass')}" if query else path,
                     None if body is None else json.dumps(body),
+                    self._headers,
                 )
                 response = connection.getresponse()
                 while text := response.readline():
@@ -157,14 +167,23 @@ class _Connection(http.client.HTTPConnection):
 
 
 class LedgerItself:
-    """The ledger, opened beside whatever edge writes to it; a context manager. Changes miss the edge's audit log.
+    """The ledger, opened beside whatever edge writes to it; a context manager.
 
     Args:
         database: Where it is.
+        by: Who gives the commands.
+        audit_log: The edge's, as far as its configuration is at hand.
+
+    Attributes:
+        unaudited: Why changes are in the ledger's history only, and not in the audit log; None: they are in both, or
+            there were none.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, by: Operator, audit_log: AuditTarget | None = None) -> None:
         self._database = database
+        self._by = by
+        self._audit_log = audit_log
+        self.unaudited: str | None = None
         self._stack = contextlib.ExitStack()
         self._writer: Connection | None = None
 
@@ -205,10 +224,11 @@ class LedgerItself:
     def adopt(self, said: Sequence[Adoption]) -> Answer:
         """See `Source`; the ledger is made if there is none, so that a fleet can be adopted before the edge starts."""
         with self._writing() as connection:
-            new = new_adoptions(connection, said)
-            for adoption in new:
-                write(connection, noted(adoption, _now()))
-        return {"kind": "adopted", "noted": len(new), "unchanged": len(said) - len(new)}
+            events = [noted(adoption, _now(), self._by) for adoption in new_adoptions(connection, said)]
+            for event in events:
+                write(connection, event)
+        self._audit(events)
+        return {"kind": "adopted", "noted": len(events), "unchanged": len(said) - len(events)}
 
     def target(self, query: str) -> Answer:
         """See `Source`."""
@@ -219,8 +239,25 @@ class LedgerItself:
         """See `Source`."""
         with self._writing() as connection:
             found = exact_target(connection, target)
-            write(connection, found.event(_now()))
+            event = found.event(_now(), self._by)
+            write(connection, event)
+        self._audit([event])
         return found.as_answer()
+
+    def _audit(self, events: Sequence[Event]) -> None:
+        """Tell the edge's audit log, too. What is changed already stays, whatever comes of it."""
+        target = self._audit_log
+        if not events:
+            return
+        if target is None:
+            self.unaudited = "no audit_log is known here; the edge's configuration (--config) may name one"
+        elif target.path is None:
+            self.unaudited = "audit_log is the edge's standard output"
+        else:
+            try:
+                append(target.path, events)
+            except OSError as error:
+                self.unaudited = f"{target.path}: {error.strerror}"
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -253,19 +290,31 @@ class LedgerItself:
             raise LedgerUnavailable(f"the ledger cannot be {done} ({self._database}): {words(error)}") from error
 
 
-def find_source(state: Path, database: Database, *, itself: bool) -> RunningEdge | LedgerItself:
+def find_source(
+    state: Path,
+    database: Database,
+    environment: Mapping[str, str],
+    *,
+    itself: bool,
+    audit_log: AuditTarget | None = None,
+) -> RunningEdge | LedgerItself:
     """The running edge if there is one, else the ledger.
 
     Args:
         state: The edge's state directory.
         database: Its ledger.
+        environment: This process's, for what `sudo` says.
         itself: The ledger in any case.
+        audit_log: The edge's, as far as its configuration is at hand.
 
     Raises:
         Error: this user may not ask the edge.
     """
-    edge = RunningEdge(control_socket(state))
-    return LedgerItself(database) if itself or not edge.answers else edge
+    sudo_uid = environment.get("SUDO_UID")
+    edge = RunningEdge(control_socket(state), sudo_uid)
+    if not itself and edge.answers:
+        return edge
+    return LedgerItself(database, operator(os.getuid(), sudo_uid), audit_log)
 
 
 def _require_owner(directory: Path) -> None:

@@ -12,6 +12,7 @@ from mtls_ambassador.cli.main import main
 from mtls_ambassador.devices.sources import LedgerItself
 from mtls_ambassador.ledger.database import FILE
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind
+from tests.unit.devices.examples import ALICE
 from tests.unit.ledger.examples import database
 
 
@@ -42,7 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 def state(tmp_path: Path) -> Path:
     directory = tmp_path / "state"
     directory.mkdir()
-    with LedgerItself(database(directory)) as ledger:
+    with LedgerItself(database(directory), ALICE) as ledger:
         ledger.adopt([Adoption('{"mac":"aa"}', AdoptionKind.SUBJECT, "CN=a")])
     return directory
 
@@ -108,7 +109,7 @@ def test_text_and_json(run: Run, state: Path) -> None:
 
 
 def test_several_matches(run: Run, state: Path) -> None:
-    with LedgerItself(database(state)) as ledger:
+    with LedgerItself(database(state), ALICE) as ledger:
         ledger.adopt([Adoption('{"serial":"aa"}', AdoptionKind.SUBJECT, "CN=b")])
     status, out, _ = run("explain", "aa", "--state-dir", state)
     assert status == 0
@@ -125,6 +126,20 @@ def test_adopt(run: Run, state: Path, tmp_path: Path) -> None:
     manifest.write_text("identity,subject\n" + "".join(f"mac={n},CN={n}\n" for n in range(2500)))
     assert run("adopt", manifest, "--state-dir", state)[:2] == (0, "2500 adoptions noted, 0 were there already\n")
     assert run("adopt", tmp_path / "none", "--state-dir", state)[0] == 2
+
+
+def test_changes_of_the_ledger_itself_reach_the_audit_log_or_say_that_they_do_not(
+    run: Run, state: Path, tmp_path: Path
+) -> None:
+    manifest, audit, config = tmp_path / "m.csv", tmp_path / "audit.jsonl", tmp_path / "edge.yaml"
+    manifest.write_text("identity,subject\nmac=bb,CN=b\n")
+    assert "in the ledger's history only" in run("adopt", manifest, "--state-dir", state)[2]
+    assert run("adopt", manifest, "--state-dir", state)[2] == "", "nothing was changed"
+    config.write_text(f"state_dir: {state}\naudit_log: {audit}\n")
+    assert run("forget", "mac=bb", "--yes", "--config", config)[::2] == (0, "")
+    line = json.loads(audit.read_text())
+    assert (line["event"], line["identity"]) == ("forgotten", '{"mac":"bb"}')
+    assert f"uid {os.getuid()}" in line["detail"]
 
 
 def test_forget_asks(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.place import load_place
+from mtls_ambassador.config.values import AuditTarget
 
 
 def test_the_strongest_counts_and_nothing_else_is_looked_at(tmp_path: Path) -> None:
@@ -23,6 +24,16 @@ def test_the_strongest_counts_and_nothing_else_is_looked_at(tmp_path: Path) -> N
 def test_nothing_said(tmp_path: Path) -> None:
     place = load_place(None, {}, {}, default_file=tmp_path / "none")
     assert (place.state_dir, place.ledger_url) == (None, None)
+    assert place.audit_log is None
+
+
+def test_the_audit_log(tmp_path: Path) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text("audit_log: /var/log/audit.jsonl\n")
+    assert load_place(file, {}, {}).audit_log == AuditTarget(Path("/var/log/audit.jsonl"))
+    assert load_place(file, {"MTLS_AUDIT_LOG": "off"}, {}).audit_log is None
+    with pytest.raises(ConfigurationError, match=r"audit_log .*is neither a file nor stdout nor off"):
+        load_place(None, {"MTLS_AUDIT_LOG": ""}, {"audit_log": " "}, default_file=tmp_path / "none")
 
 
 def test_a_default_file_of_somebody_else(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from mtls_ambassador.devices.answers import Answer
+from mtls_ambassador.devices.operators import Operator
 from mtls_ambassador.devices.questions import Place, list_page
 from mtls_ambassador.ledger.database import writing
 from mtls_ambassador.ledger.queries import DeviceFilter
@@ -15,6 +16,7 @@ from mtls_ambassador.ledger.records import Event, EventKind
 from mtls_ambassador.ledger.writes import write
 from tests.unit.ledger.examples import MAC_A, MAC_B, NOW, A, B, certificate, event
 
+ALICE = Operator(1000, "alice")
 NEW_A = certificate("new", subject="CN=board-7")
 MINUTE = dt.timedelta(minutes=1)
 HELD = f"it belongs to the certificate with serial {A.serial} and subject 'CN=device-a' of 'CN=My CA', not to this one"
@@ -42,4 +44,6 @@ def every_page(connection: Connection, which: DeviceFilter) -> Iterator[Answer]:
         yield from answers
 
 
-__all__ = ["HELD", "MAC_A", "MAC_B", "MINUTE", "NEW_A", "NOW", "STORY", "A", "B", "event", "every_page", "tell"]
+__all__ = [
+    "ALICE", "HELD", "MAC_A", "MAC_B", "MINUTE", "NEW_A", "NOW", "STORY", "A", "B", "event", "every_page", "tell",
+]  # fmt: skip

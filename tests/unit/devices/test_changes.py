@@ -17,19 +17,25 @@ from mtls_ambassador.devices.changes import (
 from mtls_ambassador.devices.manifest import read_adoption
 from mtls_ambassador.ledger.queries import device, links_of_certificate
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, EventKind
-from tests.unit.devices.examples import MAC_A, MAC_B, NEW_A, NOW, STORY, A, B, event, tell
+from tests.unit.devices.examples import ALICE, MAC_A, MAC_B, NEW_A, NOW, STORY, A, B, event, tell
 
 X = Adoption('{"mac":"x"}', AdoptionKind.KEY, "ab" * 32)
 Y = Adoption(MAC_A, AdoptionKind.SUBJECT, "CN=y")
 
 
 def test_only_what_is_new_is_noted(connection: Connection) -> None:
-    tell(connection, *STORY, noted(X, NOW))
+    tell(connection, *STORY, noted(X, NOW, ALICE))
     assert new_adoptions(connection, [X, Y]) == [Y]
-    tell(connection, noted(Y, NOW))
+    tell(connection, noted(Y, NOW, ALICE))
     assert new_adoptions(connection, [X, Y]) == []
     other = Adoption(MAC_A, AdoptionKind.SUBJECT, "CN=z")
     assert new_adoptions(connection, [other]) == [other]
+
+
+def test_who_did_it_is_said(connection: Connection) -> None:
+    assert noted(X, NOW, ALICE).detail == f"key {'ab' * 32}, by alice (uid 1000)"
+    tell(connection, *STORY)
+    assert what_to_forget(connection, MAC_A).event(NOW, ALICE).detail == "by alice (uid 1000)"
 
 
 @pytest.mark.parametrize("adoption", [X, Y])
@@ -43,7 +49,7 @@ def test_an_identity_to_forget(connection: Connection, query: str) -> None:
     target = what_to_forget(connection, query)
     assert (target.identity, target.certificate) == (MAC_A, None)
     assert exact_target(connection, target.as_answer()) == target
-    tell(connection, target.event(NOW))
+    tell(connection, target.event(NOW, ALICE))
     assert device(connection, MAC_A) is None
     with pytest.raises(NothingToForgetError):
         exact_target(connection, target.as_answer())
@@ -56,7 +62,7 @@ def test_a_certificate_to_forget(connection: Connection, query: str) -> None:
     assert (target.identity, target.certificate) == (None, B)
     assert exact_target(connection, target.as_answer()) == target
     assert target.as_answer()["identities"] == [MAC_B]
-    tell(connection, target.event(NOW))
+    tell(connection, target.event(NOW, ALICE))
     assert links_of_certificate(connection, B.fingerprint) == ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mtls_ambassador.admission.journal import Journal
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
 from mtls_ambassador.devices.control import Control, create_control_app
 from mtls_ambassador.devices.control_socket import control_socket, serve_operators
+from mtls_ambassador.devices.operators import operator
 from mtls_ambassador.devices.sources import RunningEdge
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.ledger import Ledger
@@ -29,6 +31,7 @@ from tests.unit.ledger.examples import database
 class Edge:
     """What there is of it."""
 
+    path: Path
     asked: RunningEdge
     ledger: Ledger
     lately: AdmittedLately
@@ -45,7 +48,7 @@ async def edge(directory: Path) -> AsyncIterator[Edge]:
         await ledger.flush()
         app = create_control_app(Control(ledger, journal, lately, Contests(time.monotonic), "warn"))
         async with serve_operators(app, directory):
-            yield Edge(RunningEdge(control_socket(directory)), ledger, lately, audit)
+            yield Edge(control_socket(directory), RunningEdge(control_socket(directory)), ledger, lately, audit)
 
 
 async def test_questions(edge: Edge) -> None:
@@ -75,6 +78,19 @@ async def test_changes_pass_the_journal(edge: Edge) -> None:
     await asyncio.to_thread(edge.asked.forget, target)
     assert key not in edge.lately  # or it could keep this identity beside its next one
     assert [event.kind for event in edge.audit] == ["adoption_noted", "adoption_noted", "forgotten"]
+
+
+async def test_changes_say_who_made_them(edge: Edge) -> None:
+    by_sudo = RunningEdge(edge.path, "4711")
+    target = await asyncio.to_thread(by_sudo.target, A.serial)
+    await asyncio.to_thread(by_sudo.forget, target)
+    said = [Adoption(MAC_A, AdoptionKind.SUBJECT, "CN=a")]
+    await asyncio.to_thread(edge.asked.adopt, said)
+    me = str(operator(os.getuid()))
+    assert [event.detail for event in edge.audit] == [
+        f"by {me}, by sudo from uid 4711 as SUDO_UID says",
+        f"subject CN=a, by {me}",
+    ]
 
 
 async def test_what_is_no_change(edge: Edge) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtls_ambassador.ledger import audit as module
-from mtls_ambassador.ledger.audit import AuditLog, audit_line
+from mtls_ambassador.ledger.audit import AuditLog, append, audit_line
 from mtls_ambassador.ledger.records import Certificate, Event, EventKind
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -115,3 +115,23 @@ def test_whoever_waits_for_a_full_disk_is_counted(tmp_path: Path, monkeypatch: p
             assert log.lost
     finally:
         os.close(reader)
+
+
+def test_a_command_adds_to_what_an_edge_writes(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with AuditLog(path) as log:
+        log.keep(EVENT)
+    append(path, [EVENT, EVENT])
+    assert lines(path) == [audit_line(EVENT)] * 3
+    append(tmp_path / "new", [EVENT])
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_command_makes_no_file_that_the_edge_could_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "audit.jsonl"
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(FileNotFoundError):
+        append(path, [EVENT])
+    path.touch()
+    append(path, [EVENT])
+    assert lines(path) == [audit_line(EVENT)]
