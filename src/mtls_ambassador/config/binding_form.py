@@ -26,7 +26,7 @@ from mtls_ambassador.config.binding import (
     TemplateRule,
     UnsafeAnyIdentityRule,
 )
-from mtls_ambassador.config.pattern import compile_pattern
+from mtls_ambassador.config.pattern import compile_pattern, possible_lengths
 
 BINDING_KEYS: Mapping[str, str] = {
     "mode": "`refuse` (default) refuses a device whose certificate does not match its identity, "
@@ -170,7 +170,9 @@ def _comparison(kind: str, value: Mapping[object, object], place: str) -> Rule:
     if len(text) > _LONGEST_TEXT:
         raise MalformedBinding((where, f"has {len(text)} characters", f"Write at most {_LONGEST_TEXT}."))
     if kind == "pattern":
-        return _pattern(field, text, compare, where)
+        pattern = _pattern(field, text, compare, where)
+        _require_possible_pattern(pattern, where)
+        return pattern
     rule = EqualsRule(field, text, compare) if kind == "identity" else _template(field, text, compare, where)
     _require_possible(rule, where)
     return rule
@@ -230,6 +232,23 @@ def _require_possible(rule: EqualsRule | TemplateRule, where: str) -> None:
         never = f"has {rule.certificate.hex_digits} hex digits, so this could never hold"
     elif rule.certificate.hex_digits and rule.compare is Compare.MAC:
         never = "is no MAC address, so this could never hold"
+    else:
+        return
+    raise MalformedBinding((where, f"{rule.certificate} {never}", "See how the log writes it."))
+
+
+def _require_possible_pattern(rule: PatternRule, where: str) -> None:
+    """Refuse what no field of hex digits can match."""
+    digits = rule.certificate.hex_digits
+    if digits is None and rule.certificate is not CertificateField.SERIAL:
+        return
+    lengths = possible_lengths(rule.regex, "0123456789abcdef")
+    if not lengths:
+        never = "is lower-case hex without separators, so this could never hold"
+    elif digits is not None and digits not in lengths:
+        never = f"has {digits} hex digits, so this could never hold"
+    elif digits is None and not any(length and length % 2 == 0 for length in lengths):
+        never = "has an even number of hex digits, so this could never hold"
     else:
         return
     raise MalformedBinding((where, f"{rule.certificate} {never}", "See how the log writes it."))

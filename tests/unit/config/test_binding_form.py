@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mtls_ambassador.config.binding import (
     AllRule,
@@ -24,6 +27,7 @@ from mtls_ambassador.config.binding_form import MalformedBinding, parse_binding
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.config.pattern import compile_pattern
 from mtls_ambassador.config.sources import load
+from tests.unit.ledger.examples import sha256
 
 CN_IS_MAC = {"certificate": "subject.CN", "identity": "mac"}
 BASE = {"MTLS_MENDER_BACKEND": "https://hosted.mender.io", "MTLS_MENDER_TOKEN": "t"}
@@ -292,10 +296,56 @@ def test_texts_that_are_wrong(rule: dict[str, object], what: str) -> None:
         {"certificate": "key", "template": "sha256:{key}"},
         {"certificate": "serial", "template": "0x{serial}"},
         {"certificate": "key", "identity": "mac", "compare": "mac"},
+        {"certificate": "serial", "pattern": "DEV-(?P<serial>[0-9]+)"},
+        {"certificate": "serial", "pattern": "(?P<serial>[0-9a-f]{7})"},
+        {"certificate": "serial", "pattern": "(?P<serial>[0-9a-f]{300})"},
+        {"certificate": "key", "pattern": "(?P<mac>..:..:..:..:..:..)"},
+        {"certificate": "key", "pattern": "(?P<mac>..:..:..:..:..:..)", "compare": "mac"},
+        {"certificate": "fingerprint", "pattern": "(?P<x>[G-Z]{8})"},
+        {"certificate": "fingerprint", "pattern": "(?P<x>[0-9A-F]{8})"},
+        {"certificate": "fingerprint", "pattern": "(?P<x>[A-F]{64})"},
+        {"any": [{"certificate": "fingerprint", "pattern": "(?P<x>[0-9a-f]{,63})"}]},
     ],
 )
 def test_what_no_certificate_fulfils_is_refused(rule: dict[str, object]) -> None:
     assert "could never hold" in rule_fault(**rule)[1]
+
+
+@st.composite
+def patterns_of(draw: st.DrawFn, digits: str) -> str:
+    """A pattern that was made from these hex digits, and matches them if nothing else was put in."""
+    parts = list[str]()
+    while digits:
+        piece, digits = digits[: (length := draw(st.integers(1, 9)))], digits[length:]
+        other = draw(st.sampled_from(["", "G", ":", "[g-z]", "0{70}"]))
+        parts.append(
+            draw(
+                st.sampled_from(
+                    [
+                        piece, piece.upper(), f"(?:{piece}|{other})", f"[0-9a-f]{{{len(piece)}}}",
+                        f"[^:]{{1,{length}}}", f".{{{len(piece)}}}", f"{piece}{other}", f"(?:{other})?{piece}",
+                        f"{piece}(?:$)?",
+                        "".join(f"\\x{ord(digit):x}" for digit in piece),
+                    ]
+                )
+            )
+        )  # fmt: skip
+    return f"(?P<x>{''.join(parts)})"
+
+
+@given(st.data(), st.sampled_from(Compare), st.sampled_from(["serial", "key", "fingerprint"]))
+def test_a_pattern_that_matches_some_field_is_never_refused(data: st.DataObject, compare: Compare, field: str) -> None:
+    value = data.draw(st.binary(min_size=1, max_size=20)).hex()
+    value = value if field == "serial" else sha256(value)
+    pattern = data.draw(patterns_of(value))
+    regex = re.compile(pattern, re.IGNORECASE if compare in (Compare.MAC, Compare.IGNORE_CASE) else 0)
+    try:
+        parse_binding({"rules": [{"certificate": field, "pattern": pattern, "compare": str(compare)}]})
+    except MalformedBinding as error:
+        told = str(error)
+    else:
+        told = ""
+    assert "never hold" not in told or not regex.fullmatch(value)
 
 
 def test_what_single_fields_can_fulfil_is_taken() -> None:
@@ -303,6 +353,10 @@ def test_what_single_fields_can_fulfil_is_taken() -> None:
         {"certificate": "serial", "identity": "mac", "compare": "mac"},
         {"certificate": "fingerprint", "identity": "fingerprint"},
         {"certificate": "serial", "template": "00{serial}"},
+        {"certificate": "serial", "pattern": "(?:[0-9a-f]{2})*(?P<serial>[0-9a-f]{5})[0-9a-f]"},
+        {"certificate": "fingerprint", "pattern": "(?P<x>[A-F0-9]{8}).*", "compare": "ignore_case"},
+        {"certificate": "key", "pattern": "(?:SHA256:)?(?P<x>.+)"},
+        {"certificate": "issuer", "pattern": "CN=(?P<x>Plant [0-9])"},
     ):
         parse_binding({"rules": [rule]})
     parse_binding({"rules": [CN_IS_MAC, {"certificate": "fingerprint", "template": "ab" * 32}]})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mtls_ambassador.config.pattern import LONGEST_VALUE, compile_pattern
+from mtls_ambassador.config.pattern import LONGEST_VALUE, compile_pattern, possible_lengths
 
 GOOD = [
     r"dev-(?P<serial>[0-9]{8})",
@@ -89,3 +92,44 @@ def test_letters_and_digits_are_those_of_ascii() -> None:
     assert compile_pattern("k", ignore_case=True).fullmatch("K")
     assert compile_pattern("k", ignore_case=True).fullmatch("\u212a") is None  # the Kelvin sign
     assert compile_pattern("k").fullmatch("K") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lengths"),
+    [
+        ("", {0}),
+        ("DEV-[0-9]+", set()),
+        ("a|DEV-0", {1}),
+        ("(?:DEV-)?[0-9]{2}", {2}),
+        ("[^0-9a-f]{,3}a{4,5}?", {4, 5}),
+        ("(?P<x>..){2,3}0", {5, 7}),
+        (r"\x61\u0062\U00000063\N{DIGIT ONE}\d", {5}),
+        (r"\x47\u0047\N{LATIN SMALL LETTER G}", set()),
+        (r"^a\b$", {1}),
+        (r"[]\]x-]|[\da]{2}|\.", {2}),
+        ("a*+b++", set(range(1, LONGEST_VALUE + 1))),
+        ("a{x}", set()),
+        ("(?:a{100}){3}", set()),
+    ],
+)
+def test_how_long_a_text_of_hex_digits_may_be(pattern: str, lengths: set[int]) -> None:
+    assert possible_lengths(compile_pattern(pattern), "0123456789abcdef") == lengths
+
+
+def test_case_counts_unless_it_is_ignored() -> None:
+    assert possible_lengths(compile_pattern("AB"), "ab") == set()
+    assert possible_lengths(compile_pattern("AB", ignore_case=True), "ab") == {2}
+
+
+SHORT = ["".join(text) for length in range(5) for text in itertools.product("a0", repeat=length)]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of a class such as [[a]
+@given(st.text("a0bG[]^-()|*+?{}12,.$\\dxswAB:", max_size=12), st.booleans())
+def test_no_length_is_missing(pattern: str, ignore_case: bool) -> None:
+    try:
+        regex = compile_pattern(pattern, ignore_case=ignore_case)
+    except ValueError:
+        return
+    lengths = possible_lengths(regex, "a0")
+    assert {len(text) for text in SHORT if regex.fullmatch(text)} <= lengths
