@@ -73,7 +73,7 @@ def test_where_the_ledger_is(run: Run, state: Path, tmp_path: Path, way: str, mo
 
 
 def test_no_ledger(run: Run, tmp_path: Path) -> None:
-    for arguments in (("--state-dir", tmp_path), ("--ledger", tmp_path / "x"), ()):
+    for arguments in (("--state-dir", tmp_path), ("--ledger", tmp_path / "x")):
         status, out, err = run("list", *arguments)
         assert (status, out) == (1, "")
         assert "there is no ledger at" in err
