@@ -126,6 +126,7 @@ def server(
 @options.passphrase_file
 @options.directory
 @options.out
+@options.again
 @options.replace
 @options.as_json
 @options.example(
@@ -140,11 +141,16 @@ def device(
     days: int,
     passphrase_file: Path | None,
     *,
+    again: bool,
     replace: bool,
     as_json: bool,
     **subject: str | None,
 ) -> None:
-    """Issue a device's certificate: device-private.key and device-cert.pem."""
+    """Issue a device's certificate: device-private.key and device-cert.pem.
+
+    A common name that has a valid certificate is refused: whoever holds the new one would take the device's place at
+    the edge. `pki renew` is for the same device; --again for who means another certificate beside it.
+    """
     issued = authority.issue_device(
         directory,
         cn,
@@ -153,6 +159,7 @@ def device(
         kind=KeyKind(key_type),
         days=days,
         subject=options.subject_fields(subject),
+        again=again,
         replace=replace,
         passphrase=options.passphrase(passphrase_file),
     )
@@ -171,6 +178,7 @@ def device(
 @options.passphrase_file
 @options.directory
 @options.out
+@options.again
 @options.replace
 @options.as_json
 @options.example(
@@ -187,6 +195,7 @@ def sign(
     passphrase_file: Path | None,
     *,
     for_server: bool,
+    again: bool,
     replace: bool,
     as_json: bool,
     **subject: str | None,
@@ -195,6 +204,10 @@ def sign(
 
     device-cert.req becomes device-cert.pem. The request's signature is verified; of what it asks for, only the key and
     the subject count, and the subject not with --cn. Extensions that it asks for are not taken.
+
+    A subject that has a valid certificate is refused, since the edge takes the holder of the new one for the same
+    device; --again says that it is. A key that is another device's, a server's or a CA's, or that was compromised, is
+    never signed.
     """
     if cn is None and any(value is not None for value in subject.values()):
         raise click.UsageError("fields of a subject need --cn; without it the request's own subject is taken")
@@ -207,6 +220,7 @@ def sign(
         out=out,
         days=days,
         subject=options.subject_fields(subject),
+        again=again,
         replace=replace,
         passphrase=options.passphrase(passphrase_file),
     )

@@ -36,6 +36,9 @@ out = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to, made if it is missing. Default: the CA's.",
 )
+again = click.option(
+    "--again", is_flag=True, help="Also if there is a valid certificate of this subject: it is the same device."
+)
 replace = click.option("--replace", is_flag=True, help="Replace files that are there.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 passphrase_file = click.option(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-from mtls_ambassador.pki.entries import Entry, Kind
+from mtls_ambassador.pki.conflicts import ConflictError
+from mtls_ambassador.pki.entries import Entry
 from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki.issuing import Claim, require_no_conflict
 
 _COLUMNS = "line, name, cn, identity, spki, serial"
 _INSERT = f"INSERT INTO batch_item (batch, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
-_GOOD = """FROM certificate WHERE NOT EXISTS (SELECT 1 FROM revocation WHERE revocation.serial = certificate.serial)
-    AND not_after > CAST(strftime('%s', 'now') AS INTEGER)"""
 
 
 class Item(NamedTuple):  # which crosses from process to process at a fifth of a dataclass's cost
@@ -85,12 +85,13 @@ class Items:
             IndexFileError: the index cannot be written.
         """
         refused: dict[str, str] = {}
+        claim, now = Claim.AGAIN if self.again else Claim.NEW, datetime.now(UTC)
         with self.index.writing() as cursor:
             for item, entry in made:
-                reason = _key_conflict(cursor, entry) if foreign_keys else None
-                reason = reason or (None if self.again else _subject_conflict(cursor, entry))
-                if reason is not None:
-                    refused[entry.serial] = reason
+                try:
+                    require_no_conflict(self.index, entry, now, claim, foreign_key=foreign_keys)
+                except ConflictError as error:
+                    refused[entry.serial] = f"{error.what}. {error.remedy}"
                     continue
                 self.index.insert(cursor, [entry], pending=True)
                 cursor.execute(_INSERT, (self.batch, *item[:6]))
@@ -125,14 +126,3 @@ class Items:
             JOIN certificate USING (serial) WHERE item.batch = ?1 {condition}"""  # noqa: S608
         for row in self.index.read(query, self.batch, *values):
             yield Item(*row)
-
-
-def _key_conflict(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
-    query = f"SELECT subject, kind, serial {_GOOD} AND public_key = ? AND (kind != ? OR subject != ?) LIMIT 1"
-    found = cursor.execute(query, (entry.public_key, Kind.DEVICE, entry.subject)).fetchone()
-    return found and f"has the key of {found[0]} ({found[1]}, serial {found[2]}); each device needs its own"
-
-
-def _subject_conflict(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
-    found = cursor.execute(f"SELECT serial {_GOOD} AND subject = ? LIMIT 1", (entry.subject,)).fetchone()
-    return found and f"{entry.subject} has a certificate already, serial {found[0]}; revoke that, or add --again"

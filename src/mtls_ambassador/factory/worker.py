@@ -189,6 +189,7 @@ def make(recipe: Recipe, pattern: x509.CertificateBuilder, order: Order) -> tupl
         files.append(File(recipe.key_name, sealed, 0o600))
     else:
         asked = request.load_request(order.request)
+        request.require_foreign(asked, recipe.ca.certificate, order.request.name)
         public = asked.public_key
         if order.cn is None:
             name = request.require_subject(asked, order.request.name)

@@ -18,6 +18,7 @@ from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.index import INDEX, Index
 from mtls_ambassador.pki.issuing import (
     Certified,
+    Claim,
     Issued,
     chain_file,
     make_directories,
@@ -25,9 +26,9 @@ from mtls_ambassador.pki.issuing import (
     record_and_write,
     recorded_path,
 )
-from mtls_ambassador.pki.keys import KeyKind, Passphrase, PublicKey
+from mtls_ambassador.pki.keys import KeyKind, Passphrase
 from mtls_ambassador.pki.profiles import Signer, SubjectFields, Validity
-from mtls_ambassador.pki.request import RequestError, load_request, require_subject
+from mtls_ambassador.pki.request import load_request, require_foreign, require_subject
 from mtls_ambassador.pki.signer import CA_CERTIFICATE, CA_KEY
 
 SERVER_KEY, SERVER_CERTIFICATE = "server-private.key", "server-cert.pem"
@@ -154,7 +155,7 @@ def issue_server(
     )
     target = out or directory
     issued = Issued(certificate, target / SERVER_CERTIFICATE, target / SERVER_KEY)
-    record_and_write(directory, ca, issued, Kind.SERVER, key=(issued.key_path, key), replace=replace)
+    record_and_write(directory, ca, issued, Kind.SERVER, now=now, key=(issued.key_path, key), replace=replace)
     return issued
 
 
@@ -167,6 +168,7 @@ def issue_device(
     kind: KeyKind = KeyKind.P256,
     days: int = profiles.DEVICE_DAYS,
     subject: SubjectFields | None = None,
+    again: bool = False,
     replace: bool = False,
     passphrase: Passphrase | None = None,
     now: datetime | None = None,
@@ -181,6 +183,7 @@ def issue_device(
         kind: The key's kind.
         days: How long it is valid.
         subject: More of its name.
+        again: Whether it may have the subject of a good certificate: it is the same device.
         replace: Whether to replace a key and certificate that are there.
         passphrase: Asked if the CA's key is encrypted.
         now: The current time; the clock's by default.
@@ -188,6 +191,7 @@ def issue_device(
     Raises:
         SignerError: the CA is missing, damaged or expired.
         KeyFileError: the CA's key cannot be read.
+        ConflictError: without `again`, there is a good certificate of this subject.
         ExistsError: without `replace`, a key or certificate is there already.
         ProfileError: the name or the number of days does not fit into a certificate.
         WriteError: the files cannot be written.
@@ -202,7 +206,10 @@ def issue_device(
     )
     target = out or directory
     issued = Issued(certificate, target / DEVICE_CERTIFICATE, target / DEVICE_KEY)
-    record_and_write(directory, ca, issued, Kind.DEVICE, key=(issued.key_path, key), replace=replace)
+    claim = Claim.AGAIN if again else Claim.NEW
+    record_and_write(
+        directory, ca, issued, Kind.DEVICE, now=now, claim=claim, key=(issued.key_path, key), replace=replace
+    )
     return issued
 
 
@@ -216,6 +223,7 @@ def sign(
     out: Path | None = None,
     days: int | None = None,
     subject: SubjectFields | None = None,
+    again: bool = False,
     replace: bool = False,
     passphrase: Passphrase | None = None,
     now: datetime | None = None,
@@ -233,19 +241,22 @@ def sign(
         out: The directory to write to, made if it is missing; `directory` by default.
         days: How long it is valid; by default as long as others of the kind.
         subject: More of the name; needs `cn`.
+        again: Whether it may have the subject of a good certificate: it is the same device.
         replace: Whether to replace a certificate that is there.
         passphrase: Asked if the CA's key is encrypted.
         now: The current time; the clock's by default.
 
     Raises:
-        RequestError: the request is damaged, not signed by its own key, has a weak key, or one of the CA's or of an
-            edge proxy's; or no usable subject.
+        RequestError: the request is damaged, not signed by its own key, has a weak key or the CA's, or no usable
+            subject.
+        ConflictError: its key is another device's, a CA's or an edge proxy's, or was compromised; or, without `again`,
+            there is a good certificate of this subject.
         SignerError, KeyFileError, ExistsError, ProfileError, WriteError, IndexFileError: as the others.
     """
     now = now or datetime.now(UTC)
     ca = signer.load(directory, now, passphrase)
     request = load_request(request_path)
-    _require_foreign_key(directory, ca, request.public_key, kind, request_path)
+    require_foreign(request, ca.certificate, str(request_path))
     name = require_subject(request, str(request_path)) if cn is None else profiles.subject(cn, subject)
     if kind is Kind.SERVER:
         signer.require_signs_servers(ca.certificate, directory)
@@ -255,7 +266,8 @@ def sign(
         validity = Validity(now, days or profiles.DEVICE_DAYS)
         certificate = profiles.device(request.public_key, name, san, validity=validity, serial=new_serial(), signer=ca)
     signed = Signed(certificate, (out or directory) / certificate_name(request_path), request.extensions)
-    record_and_write(directory, ca, signed, kind, key=None, replace=replace)
+    claim = Claim.AGAIN if again else Claim.NEW
+    record_and_write(directory, ca, signed, kind, now=now, claim=claim, key=None, replace=replace)
     return signed
 
 
@@ -264,20 +276,6 @@ def certificate_name(request: Path) -> str:
     if request.suffix in {".req", ".csr", ".p10", ".der"}:
         return f"{request.stem}.pem"
     return f"{request.stem}-cert.pem"
-
-
-def _require_foreign_key(directory: Path, ca: Signer, key: PublicKey, kind: Kind, path: Path) -> None:
-    if key == ca.certificate.public_key():
-        raise RequestError(f"the request {path} has the key of the CA itself", "Make a key of its own for each device.")
-    if kind is Kind.SERVER:
-        return
-    with Index.open(directory) as index:
-        others = [each for each in index.of_key(entries.key_text(key)) if each.kind is not Kind.DEVICE]
-    if others:
-        raise RequestError(
-            f"the request {path} has the key of {others[0].subject}, which is no device",
-            "Make a key of its own for each device.",
-        )
 
 
 def _write_ca(contents: Sequence[Content], indices: Iterable[Path]) -> None:

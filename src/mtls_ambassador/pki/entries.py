@@ -48,6 +48,11 @@ class Reason(StrEnum):
     PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
     AA_COMPROMISE = "aACompromise"
 
+    @property
+    def is_compromise(self) -> bool:
+        """Whether somebody else has the key, which is then good for nothing any more."""
+        return self in {Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE, Reason.AA_COMPROMISE}
+
 
 @dataclass(frozen=True, slots=True)
 class Revocation:

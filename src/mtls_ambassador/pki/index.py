@@ -65,6 +65,12 @@ SELECT {", ".join(f"certificate.{column}" for column in _COLUMNS.split(", "))}, 
 FROM certificate LEFT JOIN revocation USING (serial)
 """  # noqa: S608  # only constants of this module
 
+_COMPROMISES = ", ".join(f"'{reason}'" for reason in Reason if reason.is_compromise)
+_REVOKE = f"""
+INSERT INTO revocation (serial, revoked_at, reason) VALUES (?, ?, ?) ON CONFLICT (serial) DO UPDATE
+SET reason = excluded.reason WHERE excluded.reason IN ({_COMPROMISES}) AND reason NOT IN ({_COMPROMISES})
+"""  # noqa: S608  # only constants
+
 
 class IndexFileError(Error):
     """The index is missing, damaged, locked, or cannot be written."""
@@ -185,14 +191,16 @@ class Index:
     # What was revoked
 
     def revoke(self, revocations: Iterable[Revocation]) -> None:
-        """Put serial numbers on the list of revoked ones; one that is there already stays as it is.
+        """Put serial numbers on the list of revoked ones; of one that is there already, the first time counts.
+
+        The first reason does, too, but that one who hears later of a compromise can still say so.
 
         Raises:
             IndexFileError: the index cannot be written.
         """
         rows = ((each.serial, to_epoch(each.at), each.reason) for each in revocations)
         with self.writing() as cursor:
-            cursor.executemany("INSERT OR IGNORE INTO revocation (serial, revoked_at, reason) VALUES (?, ?, ?)", rows)
+            cursor.executemany(_REVOKE, rows)
 
     def revocations(self) -> Iterator[Revocation]:
         """All revoked serial numbers, the earliest first; also those whose certificates the index does not know."""
@@ -201,6 +209,11 @@ class Index:
                 "SELECT serial, revoked_at, reason FROM revocation ORDER BY revoked_at, rowid"
             ):
                 yield Revocation(serial, from_epoch(at), Reason(reason))
+
+    def revocation(self, serial: str) -> Revocation | None:
+        """The revocation of a serial number (lower-case hex, whole bytes), whether its certificate is known or not."""
+        rows = self.read("SELECT revoked_at, reason FROM revocation WHERE serial = ?", serial)
+        return next((Revocation(serial, from_epoch(at), Reason(reason)) for at, reason in rows), None)
 
     def crl_number(self) -> int:
         """The number of the latest revocation list, 0 if there was none."""

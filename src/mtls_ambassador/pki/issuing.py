@@ -5,18 +5,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.files import Content, ExistsError, WriteError, write_together
-from mtls_ambassador.pki import entries, keys
-from mtls_ambassador.pki.entries import Kind
-from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki import conflicts, entries, keys
+from mtls_ambassador.pki.entries import Entry, Kind
+from mtls_ambassador.pki.index import INDEX, Index
 from mtls_ambassador.pki.keys import PrivateKey
 from mtls_ambassador.pki.profiles import Signer
-from mtls_ambassador.pki.signer import CA_CHAIN
+from mtls_ambassador.pki.signer import CA_CERTIFICATE, CA_CHAIN, CA_KEY
+
+_AUTHORITYS = frozenset({CA_KEY, CA_CERTIFICATE, CA_CHAIN, INDEX})
+"""Names that are a CA's files in every folder."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,17 @@ class Issued(Certified):
     """
 
     key_path: Path
+
+
+class Claim(Enum):
+    """Who a device's certificate is for."""
+
+    NEW = auto()
+    """A device that has none."""
+    AGAIN = auto()
+    """One that may have another, as an operator says."""
+    RENEWAL = auto()
+    """The holder of a certificate that was shown."""
 
 
 def new_serial() -> int:
@@ -82,12 +99,37 @@ def chain_file(directory: Path, *certificates: x509.Certificate) -> Content:
     return Content(directory / CA_CHAIN, b"".join(each.public_bytes(Encoding.PEM) for each in certificates), 0o644)
 
 
+def require_no_conflict(index: Index, entry: Entry, now: datetime, claim: Claim, *, foreign_key: bool = True) -> None:
+    """Check that a certificate may be issued beside those that the CA issued before.
+
+    Args:
+        index: The CA's, in a transaction that puts the entry in.
+        entry: The certificate.
+        now: The current time.
+        claim: Who it is for.
+        foreign_key: Whether its key may have been seen before; one that was just made has not.
+
+    Raises:
+        ConflictError: its key or its subject is not to be had.
+        IndexFileError: the index cannot be read.
+    """
+    if foreign_key:
+        same_key = index.of_key(entry.public_key)
+        conflicts.require_sound_key(entry, same_key)
+        if claim is not Claim.RENEWAL:
+            conflicts.require_own_key(entry, same_key, now)
+    if claim is Claim.NEW and entry.kind is Kind.DEVICE:
+        conflicts.require_new_subject(entry, index.of_subject(entry.subject), now)
+
+
 def record_and_write(
     directory: Path,
     ca: Signer,
     certified: Certified,
     kind: Kind,
     *,
+    now: datetime,
+    claim: Claim = Claim.NEW,
     key: tuple[Path, PrivateKey] | None,
     more: Sequence[Content] = (),
     replace: bool,
@@ -99,12 +141,15 @@ def record_and_write(
         ca: The CA.
         certified: The certificate and where it goes; intermediates follow it in the file, unless it is a CA's.
         kind: What it is for.
+        now: The current time.
+        claim: Who it is for.
         key: The private key and where it goes.
         more: Files that belong to it.
         replace: Whether to replace files that are there.
 
     Raises:
-        ExistsError: without `replace`, one of the files is there already.
+        ConflictError: its key or its subject is not to be had.
+        ExistsError: without `replace`, one of the files is there already; or it is a CA's.
         WriteError: the files cannot be written.
         IndexFileError: the index cannot be written.
     """
@@ -114,13 +159,42 @@ def record_and_write(
     contents = [Content(path, pem, 0o644), *more]
     if key is not None:
         contents.insert(0, Content(key[0], keys.private_pem(key[1]), 0o600))
-    make_directories(contents)
+    _require_no_authoritys(contents, certified.certificate, is_ca=is_ca)
     entry = entries.entry(certified.certificate, kind, recorded_path(directory, path))
     with Index.open(directory) as index:
-        index.begin([entry])
+        with index.writing() as cursor:  # of two programs at once, the second sees what the first put in
+            require_no_conflict(index, entry, now, claim, foreign_key=key is None)
+            make_directories(contents)
+            index.insert(cursor, [entry], pending=True)
         try:
             write_together(contents, replace=replace)
         except ExistsError:
             index.discard([entry.serial])
             raise
         index.finish([entry.serial])
+
+
+def _require_no_authoritys(contents: Iterable[Content], certificate: x509.Certificate, *, is_ca: bool) -> None:
+    """Check that nothing takes the place of a CA's files, whichever folder they are in.
+
+    Raises:
+        ExistsError: one of the names is a CA's, and the certificate is not that CA's own.
+    """
+    for content in contents:
+        if content.path.name.lower() not in _AUTHORITYS or (is_ca and _is_free(content.path, certificate)):
+            continue
+        raise ExistsError(
+            f"{content.path} is where a CA's own file belongs; those are never overwritten",
+            "Give the request or the certificate's file another name, or name another folder with --out.",
+        )
+
+
+def _is_free(path: Path, certificate: x509.Certificate) -> bool:
+    """Whether there is no CA in a file's folder, or the same one: it has the same key."""
+    own = path.with_name(CA_CERTIFICATE)
+    try:
+        return x509.load_pem_x509_certificate(own.read_bytes()).public_key() == certificate.public_key()
+    except FileNotFoundError:
+        return not path.exists()
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        return False

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from cryptography import x509
 
-from mtls_ambassador.pki import keys, profiles, signer
+from mtls_ambassador.pki import entries, keys, profiles, signer
 from mtls_ambassador.pki.entries import Kind
-from mtls_ambassador.pki.issuing import Certified, chain_file, new_serial, record_and_write
+from mtls_ambassador.pki.index import Index
+from mtls_ambassador.pki.issuing import Certified, Claim, chain_file, new_serial, record_and_write
 from mtls_ambassador.pki.keys import KeyKind, Passphrase, PublicKey
 from mtls_ambassador.pki.path import usable_key
 from mtls_ambassador.pki.profiles import Signer, Validity
+from mtls_ambassador.pki.signer import CA_CERTIFICATE
 
 _DAYS = {
     Kind.ROOT: profiles.CA_DAYS,
@@ -51,6 +53,13 @@ def _usable(certificate: x509.Certificate, directory: Path) -> PublicKey:
     return key
 
 
+def _put_on_record(directory: Path, old: x509.Certificate, kind: Kind) -> None:
+    # So that what was revoked by its mere number, as an adopted list has it, tells of a key.
+    with Index.open(directory) as index:
+        if index.find(entries.serial_text(old.serial_number)) is None:
+            index.add([entries.entry(old, kind, "")])
+
+
 def renew(
     directory: Path,
     old: x509.Certificate,
@@ -81,6 +90,7 @@ def renew(
 
     Raises:
         SignerError: the CA did not issue it; or as the others.
+        ConflictError: it keeps its key, and that was compromised, or is another kind's.
         KeyFileError, ExistsError, ProfileError, WriteError, IndexFileError: as the others.
     """
     now = now or datetime.now(UTC)
@@ -95,15 +105,18 @@ def renew(
     public_key = key.public_key() if key else _usable(old, directory)
     build = _builder(kind, old, public_key, ca, Validity(now, days or _DAYS[kind]))
     certificate = build(new_serial())
+    _put_on_record(directory, old, kind)
     renewed = Certified(certificate, certificate_path)
     more = []
-    if kind is Kind.INTERMEDIATE:
+    if kind is Kind.INTERMEDIATE and certificate_path.name == CA_CERTIFICATE:  # in that CA's own folder
         more.append(chain_file(certificate_path.parent, certificate, ca.certificate, *ca.intermediates[1:]))
     record_and_write(
         directory,
         ca,
         renewed,
         kind,
+        now=now,
+        claim=Claim.RENEWAL,
         key=(new_key[0], key) if new_key and key else None,
         more=more,
         replace=replace,

@@ -97,6 +97,16 @@ def read_request(data: bytes, name: str) -> Request:
     return Request(key, subject, extensions)
 
 
+def require_foreign(request: Request, ca: x509.Certificate, name: str) -> None:
+    """Check that a request's key is not that of the CA which shall sign it.
+
+    Raises:
+        RequestError: it is.
+    """
+    if request.public_key == ca.public_key():
+        raise RequestError(f"the request {name} has the key of the CA itself", "Make a key of its own for each device.")
+
+
 def require_subject(request: Request, name: str) -> x509.Name:
     """The requested subject, if a certificate can carry it.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtls_ambassador.factory.items import Item, Items
-from mtls_ambassador.pki.entries import Entry, Kind, Revocation
+from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation
 from mtls_ambassador.pki.index import Index
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -68,8 +68,10 @@ def test_what_is_issued_is_not_discarded(items: Items) -> None:
 
 def test_a_subject_gets_one_certificate(items: Items) -> None:
     one, other = device(1), device(2, subject="CN=1")
-    assert reserve(items, one, other) == {other[0].serial: f"CN=1 has a certificate already, serial {one[0].serial}; "
-                                          "revoke that, or add --again"}  # fmt: skip
+    (refused,) = reserve(items, one, other).items()
+    assert refused[0] == other[0].serial
+    assert f"CN=1 has a certificate already, serial {one[0].serial}: " in refused[1]
+    assert "add --again" in refused[1]
     assert reserve(replace(items, again=True), other) == {}
 
 
@@ -87,6 +89,17 @@ def test_a_foreign_key_is_one_devices_only(items: Items) -> None:
     refused = reserve(items, other, foreign_keys=True)
     assert "has the key of CN=1 (device" in refused[other[0].serial]
     assert reserve(replace(items, again=True), same, foreign_keys=True) == {}
+
+
+def test_a_servers_key_is_none_and_a_compromised_one_nobodys_whatever_became_of_them(items: Items) -> None:
+    (_, server), (_, lost) = device(1), device(2)
+    expired = NOW - timedelta(days=2)
+    items.index.add([replace(server, kind=Kind.SERVER, not_after=expired), replace(lost, not_after=expired)])
+    items.index.revoke([Revocation(server.serial, NOW), Revocation(lost.serial, NOW, Reason.KEY_COMPROMISE)])
+    first, second = device(3, key="k1"), device(4, key="k2", subject="CN=2")
+    refused = reserve(replace(items, again=True), first, second, foreign_keys=True)
+    assert "has the key of CN=1 (server" in refused[first[0].serial]
+    assert "revoked for keyCompromise" in refused[second[0].serial]
 
 
 def test_an_identity_can_be_mended(items: Items) -> None:

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mtls_ambassador.files import ExistsError, WriteError
-from mtls_ambassador.pki import authority, issuing, keys
-from mtls_ambassador.pki.entries import Kind, Status
+from mtls_ambassador.pki import authority, issuing, keys, revocation
+from mtls_ambassador.pki.conflicts import ConflictError
+from mtls_ambassador.pki.entries import Kind, Reason, Status
 from mtls_ambassador.pki.index import INDEX, Index
 from mtls_ambassador.pki.issuing import Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind
@@ -118,7 +119,7 @@ def test_everything_asked_for_arrives_in_the_certificates(tmp_path: Path) -> Non
 
 def test_serials_are_random_and_every_tool_prints_32_digits(tmp_path: Path) -> None:
     authority.init(tmp_path, "My CA")
-    serials = {authority.issue_device(tmp_path, "dev-1", replace=True).certificate.serial_number for _ in range(8)}
+    serials = {authority.issue_device(tmp_path, f"dev-{n}", replace=True).certificate.serial_number for n in range(8)}
     assert len(serials) == 8
     assert {len(f"{serial:x}") for serial in serials} == {32}
 
@@ -156,13 +157,13 @@ def test_a_leaf_is_overwritten_only_on_request(tmp_path: Path, issue: Callable[.
     first = issue(tmp_path, "a.example")
     before = content(tmp_path)
     with pytest.raises(ExistsError):
-        issue(tmp_path, "a.example")
+        issue(tmp_path, "b.example")
     assert content(tmp_path) == before
     first.key_path.unlink()
     with pytest.raises(ExistsError):
-        issue(tmp_path, "a.example")
+        issue(tmp_path, "b.example")
     assert not first.key_path.exists()
-    second = issue(tmp_path, "a.example", replace=True)
+    second = issue(tmp_path, "b.example", replace=True)
     assert keys.load_private_key(second.key_path).public_key() == second.certificate.public_key()
     assert second.certificate.public_key() != first.certificate.public_key()
 
@@ -403,8 +404,91 @@ def test_a_request_for_a_server_under_another_name(tmp_path: Path) -> None:
 
 def test_the_keys_of_the_ca_and_of_servers_are_no_devices(tmp_path: Path) -> None:
     ca, server = authority.init(tmp_path, "My CA"), authority.issue_server(tmp_path, "my-server.com")
-    for issued, words in ((ca, "the key of the CA itself"), (server, "the key of CN=my-server.com")):
+    for issued, error, words in (
+        (ca, RequestError, "the key of the CA itself"),
+        (server, ConflictError, "the key of CN=my-server.com"),
+    ):
         path = put_request(tmp_path, keys.load_private_key(issued.key_path))
-        with pytest.raises(RequestError, match=words):
+        with pytest.raises(error, match=words):
             authority.sign(tmp_path, path)
         assert not (tmp_path / "device-cert.pem").exists()
+
+
+# Subjects and keys that are somebody's
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Issued:
+    authority.init(tmp_path, "My CA", now=NOW)
+    return authority.issue_device(tmp_path, "victim", out=tmp_path / "v", now=NOW)
+
+
+def test_a_request_does_not_get_the_subject_of_another_device(tmp_path: Path, victim: Issued) -> None:
+    request = put_request(tmp_path, new_key(), cn="victim")
+    with pytest.raises(ConflictError, match="CN=victim has a certificate already"):
+        authority.sign(tmp_path, request, now=NOW)
+    with pytest.raises(ConflictError, match="CN=victim has a certificate already"):
+        authority.sign(tmp_path, put_request(tmp_path, new_key(), "b.req"), cn="victim", out=tmp_path / "b", now=NOW)
+    with pytest.raises(ConflictError, match="CN=victim has a certificate already"):
+        authority.issue_device(tmp_path, "victim", replace=True, now=NOW)
+    assert not list(tmp_path.glob("device*.pem"))
+    assert not (tmp_path / "b").exists()
+    with Index.open(tmp_path) as index:
+        assert len(index.of_subject("CN=victim")) == 1
+
+
+def test_whoever_means_it_says_so(tmp_path: Path, victim: Issued) -> None:
+    request = put_request(tmp_path, new_key(), cn="victim")
+    authority.sign(tmp_path, request, again=True, now=NOW)
+    authority.issue_device(tmp_path, "victim", again=True, out=tmp_path / "again", now=NOW)
+    with Index.open(tmp_path) as index:
+        assert len(index.of_subject("CN=victim")) == 3
+
+
+def test_what_is_revoked_or_expired_is_in_nobodys_way(tmp_path: Path, victim: Issued) -> None:
+    revocation.revoke(tmp_path, victim.certificate, now=NOW)
+    second = authority.issue_device(tmp_path, "victim", days=2, now=NOW)
+    later = second.certificate.not_valid_after_utc + timedelta(days=1)
+    authority.sign(tmp_path, put_request(tmp_path, new_key(), "c.req", cn="victim"), now=later)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_devices_key_gets_no_second_name(tmp_path: Path, victim: Issued, *, again: bool) -> None:
+    request = put_request(tmp_path, keys.load_private_key(victim.key_path), cn="second")
+    for kind in (Kind.DEVICE, Kind.SERVER):
+        with pytest.raises(ConflictError, match="CN=second has the key of CN=victim"):
+            authority.sign(tmp_path, request, kind=kind, again=again, now=NOW)
+
+
+def test_a_compromised_key_is_not_signed_again(tmp_path: Path, victim: Issued) -> None:
+    request = put_request(tmp_path, keys.load_private_key(victim.key_path), cn="victim")
+    revocation.revoke(tmp_path, victim.certificate, now=NOW)
+    authority.sign(tmp_path, request, now=NOW)
+    revocation.revoke(tmp_path, victim.certificate, reason=Reason.KEY_COMPROMISE, now=NOW)
+    for cn in (None, "other"):
+        with pytest.raises(ConflictError, match="revoked for keyCompromise"):
+            authority.sign(tmp_path, request, cn=cn, again=True, replace=True, now=NOW)
+
+
+def test_a_servers_key_never_becomes_a_devices(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA", now=NOW)
+    server = authority.issue_server(tmp_path, "my-server.com", now=NOW)
+    revocation.revoke(tmp_path, server.certificate, now=NOW)
+    request = put_request(tmp_path, keys.load_private_key(server.key_path))
+    with pytest.raises(ConflictError, match="which is no device"):
+        authority.sign(tmp_path, request, again=True, now=NOW)
+
+
+# Files of a CA
+
+
+@pytest.mark.parametrize("name", ["ca-cert.req", "CA-Cert.csr", "ca", "ca-chain.req"])
+@pytest.mark.parametrize("out", [None, "elsewhere"])
+def test_nothing_signed_takes_the_place_of_a_cas_file(tmp_path: Path, name: str, out: str | None) -> None:
+    made = authority.init(tmp_path, "My CA")
+    request = put_request(tmp_path, new_key(), name)
+    with pytest.raises(ExistsError, match="where a CA's own file belongs"):
+        authority.sign(tmp_path, request, out=tmp_path / out if out else None, replace=True)
+    assert x509.load_pem_x509_certificate((tmp_path / "ca-cert.pem").read_bytes()) == made.certificate
+    assert {path.name for path in tmp_path.iterdir()} == {"ca-cert.pem", "ca-private.key", "index.sqlite3", name}
+    authority.issue_device(tmp_path, "dev-1")

@@ -189,3 +189,12 @@ def test_a_program_that_is_killed_leaves_whole_transactions(tmp_path: Path) -> N
     with Index.open(tmp_path) as index:
         assert len(list(index.entries(pending=True))) == 1000
         index.begin(numbered(1000, start=1001))
+
+
+def test_a_compromise_that_is_heard_of_later_is_the_reason(tmp_path: Path) -> None:
+    with Index.open(tmp_path) as index:
+        for reason in (Reason.SUPERSEDED, Reason.UNSPECIFIED, Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE):
+            index.revoke([Revocation("0a", NOW + timedelta(days=len(reason)), reason)])
+        first = NOW + timedelta(days=len(Reason.SUPERSEDED))
+        assert index.revocation("0a") == Revocation("0a", first, Reason.KEY_COMPROMISE)
+        assert index.revocation("0b") is None

@@ -10,8 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.files import ExistsError
-from mtls_ambassador.pki import authority, keys, profiles, renewal
-from mtls_ambassador.pki.entries import Kind
+from mtls_ambassador.pki import authority, keys, profiles, renewal, revocation
+from mtls_ambassador.pki.conflicts import ConflictError
+from mtls_ambassador.pki.entries import Kind, Reason
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.keys import KeyKind
 from mtls_ambassador.pki.signer import SignerError
@@ -130,3 +131,47 @@ def test_a_key_that_the_edge_cannot_verify_needs_a_new_one(tmp_path: Path) -> No
     with pytest.raises(SignerError, match="cannot verify") as caught:
         renewal.renew(tmp_path, old, Kind.DEVICE, tmp_path / "x")
     assert "new key" in caught.value.remedy
+
+
+def test_a_compromised_key_is_not_renewed(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA", now=NOW)
+    issued = authority.issue_device(tmp_path, "dev-1", now=NOW)
+    path = issued.certificate_path
+    renewed = renewal.renew(tmp_path, issued.certificate, Kind.DEVICE, path, replace=True, now=NOW).certificate
+    revocation.revoke(tmp_path, issued.certificate, reason=Reason.KEY_COMPROMISE, now=NOW)
+    for old in (issued.certificate, renewed):  # the second is not revoked, and has the key
+        with pytest.raises(ConflictError, match="revoked for keyCompromise") as caught:
+            renewal.renew(tmp_path, old, Kind.DEVICE, path, replace=True, now=LATER)
+        assert "pki renew --new-key" in caught.value.remedy
+    new_key = (issued.key_path, KeyKind.P256)
+    renewal.renew(tmp_path, renewed, Kind.DEVICE, path, new_key=new_key, replace=True, now=LATER)
+
+
+def test_nor_one_that_was_compromised_before_the_certificate_was_on_record(tmp_path: Path) -> None:
+    ca = CertificateAuthority("My CA")
+    put_ca(tmp_path, ca)
+    old = ca.device("dev-1")
+    revocation.revoke_serial(tmp_path, old.serial, reason=Reason.KEY_COMPROMISE, unknown=True)
+    with pytest.raises(ConflictError, match="revoked for keyCompromise"):
+        renewal.renew(tmp_path, old.certificate, Kind.DEVICE, tmp_path / "device-cert.pem")
+
+
+def test_a_servers_certificate_is_not_renewed_as_a_devices(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA", now=NOW)
+    server = authority.issue_server(tmp_path, "my-server.com", now=NOW).certificate
+    with pytest.raises(ConflictError, match="which is no device"):
+        renewal.renew(tmp_path, server, Kind.DEVICE, tmp_path / "device-cert.pem", now=NOW)
+
+
+def test_a_ca_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    made = authority.init(tmp_path, "My CA", intermediate="Issuing CA", now=NOW)
+    root = tmp_path / authority.ROOT
+    top = read(root / "ca-cert.pem")
+    for old, kind, out in ((made.certificate, Kind.INTERMEDIATE, root), (top, Kind.ROOT, tmp_path)):
+        with pytest.raises(ExistsError, match="where a CA's own file belongs"):
+            renewal.renew(root, old, kind, out / "ca-cert.pem", replace=True, now=LATER)
+    # Its own file under another name does not bring a chain with it.
+    line = root / "line.pem"
+    renewal.renew(root, made.certificate, Kind.INTERMEDIATE, line, now=LATER)
+    assert (read(root / "ca-cert.pem"), read(tmp_path / "ca-cert.pem")) == (top, made.certificate)
+    assert not (root / "ca-chain.pem").exists()
