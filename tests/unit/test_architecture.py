@@ -26,7 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"observe"}),
     frozenset({"config"}),
     frozenset({"serving", "files", "refusals", "stopping"}),
-    frozenset({"errors", "refusal", "wire", "x509", "__init__"}),
+    frozenset({"errors", "printable", "refusal", "wire", "x509", "__init__"}),
 )
 FORBIDDEN: Mapping[str, frozenset[str]] = {
     # The lab's Mender Server stands for another party: what it shared with the edge, no test could prove.

@@ -28,6 +28,7 @@ from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.database import Database
 from mtls_ambassador.ledger.queries import DeviceFilter
 from mtls_ambassador.ledger.records import Adoption
+from mtls_ambassador.printable import escaped
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -183,7 +184,7 @@ def adopt(before: Mapping[str, object], /, *, manifest: Iterable[str], **where: 
             for entry in entries:
                 if isinstance(entry, ManifestError):
                     faults += 1
-                    click.echo(text.escaped(f"{entry.what}. {entry.remedy}"), err=True)
+                    click.echo(escaped(f"{entry.what}. {entry.remedy}"), err=True)
                 else:
                     yield entry
 

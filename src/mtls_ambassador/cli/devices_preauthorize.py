@@ -17,7 +17,6 @@ import click
 from mtls_ambassador.cli.progress import Progress
 from mtls_ambassador.config.upstream import Upstream, load_upstream
 from mtls_ambassador.config.values import Rate, parse_rate
-from mtls_ambassador.devices import text
 from mtls_ambassador.devices.keys import DeviceKey, read_keys
 from mtls_ambassador.devices.preauthorise import AT_ONCE, Kind, Outcome, Preauthorisation
 from mtls_ambassador.devices.rows import Entry, ManifestError
@@ -27,6 +26,7 @@ from mtls_ambassador.mender.errors import ManagementUnavailable
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import open_session
 from mtls_ambassador.observe.logging import configure
+from mtls_ambassador.printable import escaped
 from mtls_ambassador.stopping import StopSignals
 
 _INTERRUPTED = 130
@@ -56,7 +56,7 @@ class _Report:
         self.say(shown)
 
     def say(self, words: str) -> None:
-        self._progress.say(text.escaped(words))
+        self._progress.say(escaped(words))
 
     def clear(self) -> None:
         self._progress.clear()
@@ -182,7 +182,7 @@ def _tell(report: _Report, run: Preauthorisation | None, usable: int, upstream: 
             "dry_run": run is None,
             "next_line": next_line,
         }
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary))
     elif run is None:
         click.echo(f"{usable} devices would be sent to {upstream.mender_backend}, {len(report.failed)} cannot be used")
     else:

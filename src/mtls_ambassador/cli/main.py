@@ -12,7 +12,9 @@ import click
 
 from mtls_ambassador import __version__
 from mtls_ambassador.cli.serve import run_edge, serve, settings_options
+from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.errors import Error
+from mtls_ambassador.printable import escaped
 
 FAILED = 1
 """A run that failed."""
@@ -115,5 +117,9 @@ def _run(arguments: list[str] | None) -> None:
 
 
 def _complain(error: Error) -> None:
+    # What others chose may be in it; only problems of the configuration have lines of their own.
+    lines = error.what.split("\n") if isinstance(error, ConfigurationError) else [error.what]
+    if error.remedy:
+        lines.append(f"  {error.remedy}")
     with contextlib.suppress(OSError):
-        click.echo(f"mtls-ambassador: {error}", err=True)
+        click.echo("\n".join(map(escaped, [f"mtls-ambassador: {lines[0]}", *lines[1:]])), err=True)

@@ -31,6 +31,7 @@ from mtls_ambassador.pki import entries, profiles, signer
 from mtls_ambassador.pki.issuing import recorded_path
 from mtls_ambassador.pki.keys import KeyKind
 from mtls_ambassador.pki.signer import CA_CHAIN
+from mtls_ambassador.printable import escaped
 
 INTERRUPTED = 130
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -195,7 +196,7 @@ class _Watch:
     def problem(self, problem: Problem) -> None:
         if len(self.problems) < _LISTED_PROBLEMS:
             self.problems.append(problem)
-        self._progress.say(str(problem))
+        self._progress.say(escaped(problem))
 
     def progress(self, done: int, made: int) -> None:
         self._progress.show(done, made)
@@ -290,11 +291,10 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
             "complete": outcome.complete,
             "seconds": round(seconds, 3),
         }
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        click.echo(json.dumps(summary))
         return
-    click.echo(
-        f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second), {outcome.total} in {out / CSV}."
-    )
+    made = f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second)"
+    click.echo(escaped(f"{made}, {outcome.total} in {out / CSV}."))
     if outcome.problems:
         click.echo(f"{outcome.problems} rows could not be used. Mend them, and run the same command again.")
     if not outcome.complete:

@@ -20,6 +20,9 @@ from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.inspection import Inspection
 from mtls_ambassador.pki.lint import Finding, Severity
 from mtls_ambassador.pki.pem import Block, Content
+from mtls_ambassador.pki.revocation import CRL
+from mtls_ambassador.pki.revoked import Sources
+from mtls_ambassador.printable import escaped
 
 
 @click.command
@@ -57,6 +60,13 @@ def show(directory: Path, names: tuple[str, ...], *, as_json: bool) -> None:
     type=click.Choice([Kind.DEVICE.value, Kind.SERVER.value, Kind.ROOT.value]),
     help="What a certificate is for, where it does not say so itself.",
 )
+@click.option(
+    "--crl",
+    "crls",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Revocation list to ask, beside the index and ca.crl of the CA's folder. May be given several times.",
+)
 @options.passphrase_file
 @options.directory
 @options.as_json
@@ -71,6 +81,7 @@ def verify(
     key: Path | None,
     host: str | None,
     kind: str | None,
+    crls: tuple[Path, ...],
     directory: Path,
     passphrase_file: Path | None,
     *,
@@ -79,9 +90,11 @@ def verify(
     """Say what the edge, or a device, would refuse each FILE for, and what should be better.
 
     A FILE may be a certificate with its intermediates, a key, a request or a revocation list. Without one: the CA in
-    the folder, and the server's certificate beside it. The exit status is 1 if there is an error, 0 if there is none.
+    the folder, and the server's certificate beside it. Whether a certificate is revoked, the CA's index and lists say.
+    The exit status is 1 if there is an error, 0 if there is none.
     """
     anchors = tuple(pem.certificates(inspection.read(ca), str(ca))) if ca else inspection.trust_bundle(directory)
+    own = [path for path in [directory / CRL] if path.exists()]
     look = Inspection(
         now=datetime.now(UTC),
         anchors=anchors,
@@ -89,9 +102,11 @@ def verify(
         key=key,
         passphrase=options.passphrase(passphrase_file),
         kind=Kind(kind) if kind else None,
+        revoked=Sources(directory, (*own, *crls)),
     )
     found: Mapping[Path, Sequence[Finding]]
     found = {file: inspection.file(file, look) for file in files} if files else inspection.authority(directory, look)
+    found = {**found, **{crl: inspection.file(crl, look) for crl in crls}}
     if as_json:
         click.echo(
             json.dumps([{"file": str(file), **asdict(each)} for file in found for each in found[file]], indent=1)
@@ -106,9 +121,10 @@ def tell_findings(found: Mapping[Path, Sequence[Finding]]) -> None:
     """Print what was found, file by file."""
     for file, findings in found.items():
         if not findings:
-            click.echo(f"{file}: good")
+            click.echo(f"{escaped(file)}: good")
         for each in findings:
-            click.echo(f"{file}: {each.severity} {each.code}: {each.what}\n  {each.remedy}")
+            click.echo(escaped(f"{file}: {each.severity} {each.code}: {each.what}"))
+            click.echo(f"  {escaped(each.remedy)}")
 
 
 def _blocks(directory: Path, name: str) -> list[Block]:

@@ -13,6 +13,7 @@ from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.issuing import Issued, key_name
 from mtls_ambassador.pki.keys import KeyKind
 from mtls_ambassador.pki.signer import CA_CERTIFICATE
+from mtls_ambassador.printable import escaped
 
 
 @click.command
@@ -70,7 +71,8 @@ def init(
     if intermediate is None:
         click.echo("Keep the private key offline: whoever has it can make devices.")
     else:
-        click.echo(f"Move {issued.key_path.parent / authority.ROOT} to an offline medium: whoever has it can make CAs.")
+        root = escaped(issued.key_path.parent / authority.ROOT)
+        click.echo(f"Move {root} to an offline medium: whoever has it can make CAs.")
 
 
 @click.command
@@ -226,7 +228,7 @@ def sign(
     )
     options.tell(signed, as_json=as_json, notes={"extensions_not_taken": list(signed.not_taken)})
     if signed.not_taken and not as_json:
-        click.echo(f"Not taken over, as it asked for: {', '.join(signed.not_taken)}.")
+        click.echo(escaped(f"Not taken over, as it asked for: {', '.join(signed.not_taken)}."))
 
 
 @click.command

@@ -17,6 +17,7 @@ from mtls_ambassador.pki.entries import serial_text
 from mtls_ambassador.pki.issuing import Certified, Issued
 from mtls_ambassador.pki.keys import KeyFileError, KeyKind, PassphraseMissingError
 from mtls_ambassador.pki.profiles import SubjectFields
+from mtls_ambassador.printable import escaped
 from mtls_ambassador.x509 import fingerprint
 
 PASSPHRASE_VARIABLE = "PKI_PASSPHRASE"  # noqa: S105  # a variable's name
@@ -149,9 +150,9 @@ def tell(certified: Certified, *, as_json: bool, notes: Mapping[str, object] | N
         )
         return
     if isinstance(certified, Issued):
-        click.echo(f"{certified.key_path}  (private key, mode 0600)")
+        click.echo(f"{escaped(certified.key_path)}  (private key, mode 0600)")
     click.echo(
-        f"{certified.certificate_path}  {certificate.subject.rfc4514_string()}, "
+        f"{escaped(certified.certificate_path)}  {escaped(certificate.subject.rfc4514_string())}, "
         f"serial {certificate.serial_number:x}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
     )
 

@@ -16,6 +16,7 @@ from mtls_ambassador.pki import adoption, inspection, revocation
 from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation, Status
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.inspection import Inspection
+from mtls_ambassador.printable import escaped
 
 
 @click.command("list")
@@ -47,9 +48,8 @@ def list_issued(
             return
         for entry in found:
             state = entry.status_at(now)
-            click.echo(
-                f"{entry.serial}  {state:<8} {entry.kind:<12} {entry.not_after:%Y-%m-%d}  {entry.subject}  {entry.path}"
-            )
+            what = f"{entry.serial}  {state:<8} {entry.kind:<12} {entry.not_after:%Y-%m-%d}"
+            click.echo(escaped(f"{what}  {entry.subject}  {entry.path}"))
         for each in unknown:
             click.echo(f"{each.serial}  {Status.REVOKED:<8} (not on record)")
 
@@ -81,17 +81,22 @@ def revoke(directory: Path, certificate: str, reason: str, *, unknown: bool, as_
         entry: Entry | None = revocation.revoke(directory, read_certificate(file), reason=Reason(reason), file=file)
     else:
         entry = revocation.revoke_serial(directory, certificate, reason=Reason(reason), unknown=unknown)
+    compromised = entry is not None and entry.revocation is not None and entry.revocation.reason.is_compromise
+    left = revocation.others_of_key(directory, entry) if entry and compromised else ()
     if as_json:
         now = datetime.now(UTC)
-        click.echo(json.dumps(_entry(entry, now) if entry else {"serial": certificate, "status": "revoked"}))
+        described = _entry(entry, now) if entry else {"serial": certificate, "status": "revoked"}
+        click.echo(json.dumps({**described, "same_key": [each.serial for each in left]}))
     elif entry is None or entry.revocation is None:
-        click.echo(f"revoked: {certificate}, of which no certificate is on record")
+        click.echo(f"revoked: {escaped(certificate)}, of which no certificate is on record")
     else:
         click.echo(
-            f"revoked: {entry.serial}, {entry.subject}, since {entry.revocation.at:%Y-%m-%d %H:%M} UTC, "
+            f"revoked: {entry.serial}, {escaped(entry.subject)}, since {entry.revocation.at:%Y-%m-%d %H:%M} UTC, "
             f"{entry.revocation.reason}"
         )
     if not as_json:
+        for each in left:
+            click.echo(f"Its key is that of serial {each.serial}, too ({escaped(each.subject)}): revoke that as well.")
         click.echo("Now write the revocation list: mtls-ambassador pki crl")
 
 
@@ -114,7 +119,9 @@ def crl(directory: Path, out: Path | None, days: int, passphrase_file: Path | No
         facts = {"crl": str(made.path), "number": made.number, "entries": len(made.crl)}
         click.echo(json.dumps({**facts, "next_update": next_update.isoformat()}))
     else:
-        click.echo(f"{made.path}  number {made.number}, {len(made.crl)} revoked, good until {next_update:%Y-%m-%d}")
+        click.echo(
+            f"{escaped(made.path)}  number {made.number}, {len(made.crl)} revoked, good until {next_update:%Y-%m-%d}"
+        )
 
 
 @click.command
@@ -172,7 +179,7 @@ def adopt(
         click.echo(json.dumps({**options.facts(adopted.certificate), **counts, "crl_number": adopted.number}))
         return
     click.echo(
-        f"{adopted.certificate.subject.rfc4514_string()}: {adopted.certificates} certificates and "
+        f"{escaped(adopted.certificate.subject.rfc4514_string())}: {adopted.certificates} certificates and "
         f"{adopted.revocations} revocations are new on record"
     )
     bundle = inspection.trust_bundle(directory)

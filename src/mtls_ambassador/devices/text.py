@@ -7,19 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mtls_ambassador.devices.answers import Answer
+from mtls_ambassador.printable import escaped
 
 _DECISIONS_SHOWN = 5
 _FACTS = (
     "first_seen", "last_seen", "last_admitted", "last_refused", "last_reason", "refusals", "last_address", "contested",
 )  # fmt: skip
 _COLUMNS = (("LAST ADMITTED", 16), ("LAST REFUSED", 16), ("REASON", 25), ("SERIAL", 16), ("IDENTITY", 28))
-
-
-def escaped(text: object) -> str:
-    """The text with everything in it escaped that is not to be seen: controls, line ends, marks that turn it round."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(text)
-    )
 
 
 def table(answers: Iterable[Answer]) -> Iterator[str]:

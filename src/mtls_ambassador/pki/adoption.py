@@ -138,8 +138,7 @@ class _Found:
 
     def add_list(self, path: Path) -> None:
         crl = revocation.read_crl(path)
-        key = self._ca.public_key()
-        if crl.issuer != self._ca.subject or not crl.is_signature_valid(key):  # type: ignore[arg-type]
+        if crl.issuer != self._ca.subject or not revocation.is_signed(crl, self._ca):
             raise revocation.RevocationError(
                 f"{path} is not a revocation list of {self._ca.subject.rfc4514_string()}",
                 "Give the lists of the CA that is taken over.",

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mtls_ambassador.files import WriteError
 from mtls_ambassador.pki import entries, keys, lint, pem, request, revocation, signer
+from mtls_ambassador.pki import path as paths
 from mtls_ambassador.pki.authority import SERVER_CERTIFICATE, SERVER_KEY
 from mtls_ambassador.pki.entries import Kind
 from mtls_ambassador.pki.keys import KeyFileError, Passphrase, PassphraseMissingError
 from mtls_ambassador.pki.lint import Finding, Severity
 from mtls_ambassador.pki.pem import Content
+from mtls_ambassador.pki.revoked import Sources
 from mtls_ambassador.pki.signer import CA_CERTIFICATE, CA_CHAIN, CA_KEY
 from mtls_ambassador.x509 import spki
 
@@ -35,6 +36,7 @@ class Inspection:
         key: The private key that shall belong to the certificate.
         passphrase: Asked if a private key is encrypted.
         kind: What a certificate is for; by default as it looks itself.
+        revoked: Who is asked what is revoked.
     """
 
     now: datetime
@@ -43,6 +45,7 @@ class Inspection:
     key: Path | None = None
     passphrase: Passphrase | None = None
     kind: Kind | None = None
+    revoked: Sources = field(default_factory=Sources)
 
 
 def read(path: Path) -> bytes:
@@ -80,7 +83,7 @@ def authority(directory: Path, look: Inspection) -> dict[Path, list[Finding]]:
     """
     certificate = directory / CA_CERTIFICATE
     signer.read_certificate(directory)
-    found = {certificate: _authority(certificate, look)}
+    found = {certificate: [*_authority(certificate, look), *_revoked(certificate, look)]}
     if (directory / CA_KEY).exists():
         found[directory / CA_KEY] = _key_of(certificate, directory / CA_KEY, look)
     if (directory / revocation.CRL).exists():
@@ -97,11 +100,12 @@ def file(path: Path, look: Inspection) -> list[Finding]:
 
     Raises:
         PemError, WriteError: it is damaged, holds nothing of a PKI, or cannot be read.
+        RevocationError, IndexFileError: what says who is revoked cannot be read.
     """
     blocks = [block for block in pem.blocks(read(path), str(path)) if block.content is not Content.OTHER]
     contents = {block.content for block in blocks}
     if Content.CERTIFICATE in contents:
-        found = _certificates(path, look)
+        found = [*_certificates(path, look), *_revoked(path, look)]
         return found + (_key_of(path, look.key, look) if look.key else [])
     if Content.REQUEST in contents:
         return _request(path)
@@ -136,6 +140,15 @@ def _authority(path: Path, look: Inspection) -> list[Finding]:
         for certificate in pem.certificates(read(path), str(path))
         for finding in lint.authority(certificate, look.now)
     ]
+
+
+def _revoked(path: Path, look: Inspection) -> list[Finding]:
+    first, *sent = (_parsed(each) for each in pem.certificates(read(path), str(path)))
+    if first is None:  # nobody reads it, which is told already
+        return []
+    beside, bundle = [each for each in sent if each], [ca for ca in map(_parsed, look.anchors) if ca]
+    on_the_way = paths.build(first, beside, bundle).certificates
+    return list(look.revoked.findings(on_the_way, [*bundle, *beside]))
 
 
 def _key_of(certificate: Path, key: Path, look: Inspection) -> list[Finding]:
@@ -177,7 +190,7 @@ def _crl(path: Path, look: Inspection) -> list[Finding]:
     if look.anchors and not issuers:
         what = f"{path} is the list of {crl.issuer.rfc4514_string()}, which is not in the trust bundle"
         found.append(Finding(Severity.ERROR, "unknown_ca", what, "Give the list of the CA that signs your devices."))
-    elif issuers and not any(_signed(crl, ca) for ca in issuers):
+    elif issuers and not any(revocation.is_signed(crl, ca) for ca in issuers):
         what = f"{path} does not carry the signature of {crl.issuer.rfc4514_string()}"
         found.append(Finding(Severity.ERROR, "bad_signature", what, "Write it anew: mtls-ambassador pki crl"))
     if crl.last_update_utc > look.now:
@@ -190,13 +203,6 @@ def _crl(path: Path, look: Inspection) -> list[Finding]:
         what = f"{path} expired on {crl.next_update_utc:%Y-%m-%d %H:%M} UTC"
         found.append(Finding(Severity.ERROR, "crl_expired", what, "Write it anew: mtls-ambassador pki crl"))
     return found
-
-
-def _signed(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
-    try:
-        return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]  # a kind that signs none raises
-    except (TypeError, ValueError, UnsupportedAlgorithm):
-        return False
 
 
 def _parsed(der: bytes) -> x509.Certificate | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.errors import Error
@@ -127,6 +128,16 @@ def revoke_serial(
         return _revoke(index, text, reason, now)
 
 
+def others_of_key(directory: Path, entry: Entry) -> Sequence[Entry]:
+    """Certificates for the key of another one that are not revoked: where it was compromised, they should be.
+
+    Raises:
+        IndexFileError: the index cannot be read.
+    """
+    with Index.open(directory, writable=False) as index:
+        return [each for each in index.of_key(entry.public_key) if each.revocation is None]
+
+
 def parse_serial(text: str) -> int:
     """A serial number from hexadecimal text, as `openssl x509 -serial`, Envoy or a browser write it.
 
@@ -203,6 +214,14 @@ def read_crl(path: Path) -> x509.CertificateRevocationList:
         raise RevocationError(
             f"{path} holds no revocation list", f"Move it away, or look at it with: openssl crl -in {path} -noout -text"
         ) from error
+
+
+def is_signed(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
+    """Whether a list has the signature of this CA, whatever the names say."""
+    try:
+        return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]  # a kind that signs none raises
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return False
 
 
 def revocations_in(crl: x509.CertificateRevocationList) -> Iterable[Revocation]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from mtls_ambassador.pki.entries import key_text, serial_text
 from mtls_ambassador.pki.pem import Block, Content
 from mtls_ambassador.pki.revocation import revocations_in
+from mtls_ambassador.printable import escaped
 from mtls_ambassador.x509 import fingerprint
 
 Facts = Mapping[str, object]
@@ -45,18 +46,18 @@ def describe(block: Block) -> Facts:
 
 
 def text(facts: Facts, indent: str = "") -> str:
-    """Facts as lines for a person, without an end of line."""
+    """Facts as lines for a person, without an end of line; nothing in them controls a terminal."""
     lines = []
     for key, value in facts.items():
-        label = f"{indent}{key.replace('_', ' ')}:"
+        label = f"{indent}{escaped(key.replace('_', ' '))}:"
         if isinstance(value, Mapping):
             lines += [label, text(value, indent + "  ")]
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            lines.append(f"{label} {', '.join(_item(each) for each in value[:MOST]) or 'none'}")
+            lines.append(f"{label} {escaped(', '.join(_item(each) for each in value[:MOST])) or 'none'}")
             if len(value) > MOST:
                 lines.append(f"{indent}  and {len(value) - MOST} more")
         else:
-            lines.append(f"{label} {value}")
+            lines.append(f"{label} {escaped(value)}")
     return "\n".join(lines)
 
 

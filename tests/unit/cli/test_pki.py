@@ -143,6 +143,32 @@ def test_verify_ends_with_1_if_there_is_an_error(ca: Run, tmp_path: Path) -> Non
     assert finding["remedy"]
 
 
+def test_verify_tells_what_is_revoked(ca: Run, tmp_path: Path) -> None:
+    good(ca("device", "--cn", "dev-1", "--out", "d"))
+    good(ca("server", "--cn", "my-server.com"))
+    for name in ("d/device-cert.pem", "server-cert.pem"):
+        good(ca("revoke", name, "--reason", "keyCompromise"))
+    good(ca("crl"))
+    for arguments in (("d/device-cert.pem",), ("server-cert.pem",), (), ("d/device-cert.pem", "--crl", "ca.crl")):
+        status, out, _ = ca("verify", *arguments)
+        assert (status, "error revoked: " in out) == (1, True)
+    (tmp_path / "index.sqlite3").unlink()
+    assert ca("verify", "d/device-cert.pem")[0] == 1
+    (tmp_path / "ca.crl").rename(tmp_path / "list")
+    good(ca("verify", "d/device-cert.pem"))
+    assert ca("verify", "d/device-cert.pem", "--crl", "list")[0] == 1
+    (tmp_path / "list").write_bytes(CertificateAuthority("Other").crl())
+    status, out, _ = ca("verify", "d/device-cert.pem", "--crl", "list")
+    assert (status, "list: error unknown_ca" in out) == (1, True)
+
+
+def test_who_means_a_second_certificate_says_so(ca: Run) -> None:
+    good(ca("device", "--cn", "dev-1"))
+    status, _, err = ca("device", "--cn", "dev-1", "--replace")
+    assert (status, "CN=dev-1 has a certificate already" in err, "--again" in err) == (1, True, True)
+    good(ca("device", "--cn", "dev-1", "--replace", "--again"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from mtls_ambassador.devices import text
@@ -16,25 +13,6 @@ from tests.unit.devices.examples import MAC_A, MINUTE, NOW, STORY, A, event, eve
 from tests.unit.ledger.examples import certificate
 
 EVIL = "\x1b[2J\u202e\x07\r\nadmitted\x9b"
-
-
-@pytest.mark.parametrize(
-    ("raw", "safe"),
-    [
-        ("\x1b[2J", "\\x1b[2J"),
-        ("a\nb\t", "a\\nb\\t"),
-        ("\u202eabc", "\\u202eabc"),
-        ("\x9b", "\\x9b"),
-        ("é日 x", "é日 x"),
-    ],
-)
-def test_escaped(raw: str, safe: str) -> None:
-    assert text.escaped(raw) == safe
-
-
-@given(st.text())
-def test_nothing_that_is_escaped_is_unprintable(raw: str) -> None:
-    assert text.escaped(raw).isprintable()
 
 
 def test_a_hostile_device_everywhere(connection: Connection) -> None:
