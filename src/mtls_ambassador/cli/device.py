@@ -216,7 +216,7 @@ def image(
 @click.option("--ca", type=_FILE, help="PEM FILE: the CA that signed the edge's certificate.")
 @click.option("--hosts-entry", metavar="ADDRESS", help="The edge's address for the device's /etc/hosts, without DNS.")
 @click.option("--restart/--no-restart", default=True, help="Restart the Mender client at the end. Default: yes.")
-@click.option("--dry-run", is_flag=True, help="Print the commands that would be run, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the commands that would be run, as a script, and do nothing.")
 @click.option("--identity", type=_FILE, metavar="FILE", help="Private key to log in with. Default: as ssh has it.")
 @click.option(
     "--host-key",
@@ -271,7 +271,13 @@ def push(
         )
 
     if dry_run:
-        click.echo(_script(there, access, plan(""), _conf_command(options, ca)))
+        planned = plan("")
+        script = _script(there, access, planned, _conf_command(options, ca))
+        if as_json:
+            steps = [step.does for step in planned]
+            click.echo(json.dumps({"device": str(there), "dry_run": True, "steps": steps, "script": script}))
+        else:
+            click.echo(script)
         return
     found = pushing.run(there, access, pushing.READ_CONFIGURATION)
     name = f"{configuration.CONFIGURATION} on {there}"

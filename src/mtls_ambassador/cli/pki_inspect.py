@@ -108,13 +108,16 @@ def verify(
     found = {file: inspection.file(file, look) for file in files} if files else inspection.authority(directory, look)
     found = {**found, **{crl: inspection.file(crl, look) for crl in crls}}
     if as_json:
-        click.echo(
-            json.dumps([{"file": str(file), **asdict(each)} for file in found for each in found[file]], indent=1)
-        )
+        click.echo(json.dumps(described_findings(found), indent=1))
     else:
         tell_findings(found)
     if any(each.severity is Severity.ERROR for findings in found.values() for each in findings):
         sys.exit(1)
+
+
+def described_findings(found: Mapping[Path, Sequence[Finding]]) -> list[dict[str, object]]:
+    """What was found, for scripts."""
+    return [{"file": str(file), **asdict(each)} for file in found for each in found[file]]
 
 
 def tell_findings(found: Mapping[Path, Sequence[Finding]]) -> None:

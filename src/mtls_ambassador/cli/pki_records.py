@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from mtls_ambassador.cli import pki_options as options
-from mtls_ambassador.cli.pki_inspect import tell_findings
+from mtls_ambassador.cli.pki_inspect import described_findings, tell_findings
 from mtls_ambassador.cli.pki_select import read_certificate
 from mtls_ambassador.pki import adoption, inspection, revocation
 from mtls_ambassador.pki.entries import Entry, Kind, Reason, Revocation, Status
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.inspection import Inspection
 from mtls_ambassador.printable import escaped
+
+_LISTED = 20
+"""Of what was left out, so much is told to a person."""
 
 
 @click.command("list")
@@ -162,8 +166,8 @@ def adopt(
 ) -> None:
     """Take over a CA that openssl made, as it is, with what it issued and revoked.
 
-    Nothing of it is changed. In its folder, certificates that it issued and ca.crl are found by themselves. It says
-    what is missing in the CA and goes on from there; it may be run again.
+    Nothing of it is changed. In its folder, certificates that it issued (PEM or DER) and ca.crl are found by
+    themselves. It says what it left out and what is missing in the CA, and goes on from there; it may be run again.
     """
     adopted = adoption.adopt(
         directory,
@@ -174,17 +178,26 @@ def adopt(
         database=database,
         passphrase=options.passphrase(passphrase_file),
     )
+    bundle = inspection.trust_bundle(directory)
+    look = Inspection(datetime.now(UTC), bundle, passphrase=options.passphrase(passphrase_file))
+    findings = inspection.authority(directory, look)
     if as_json:
         counts = {"certificates": adopted.certificates, "revocations": adopted.revocations}
-        click.echo(json.dumps({**options.facts(adopted.certificate), **counts, "crl_number": adopted.number}))
+        more = {
+            "left_out": [asdict(each) for each in adopted.left_out],
+            "findings": described_findings(findings),
+        }
+        click.echo(json.dumps({**options.facts(adopted.certificate), **counts, "crl_number": adopted.number, **more}))
         return
     click.echo(
         f"{escaped(adopted.certificate.subject.rfc4514_string())}: {adopted.certificates} certificates and "
         f"{adopted.revocations} revocations are new on record"
     )
-    bundle = inspection.trust_bundle(directory)
-    look = Inspection(datetime.now(UTC), bundle, passphrase=options.passphrase(passphrase_file))
-    tell_findings(inspection.authority(directory, look))
+    for each in adopted.left_out[:_LISTED]:
+        click.echo(escaped(f"left out: {each.where}: {each.why}"))
+    if len(adopted.left_out) > _LISTED:
+        click.echo(f"left out: {len(adopted.left_out) - _LISTED} more, which --json lists")
+    tell_findings(findings)
 
 
 def _unknown(index: Index) -> Iterator[Revocation]:

@@ -185,6 +185,16 @@ def test_a_dry_run_calls_nobody(run: Run, files: list[str]) -> None:
         assert path in out
 
 
+def test_a_dry_run_for_scripts_is_json(run: Run, files: list[str]) -> None:
+    arguments = ("push", "root@192.0.2.7", *files, "--server-url", URL, "--dry-run")
+    script = run(*arguments)[1]
+    status, out, err = run(*arguments, "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert (told["device"], told["dry_run"], told["script"]) == ("root@192.0.2.7", True, script.removesuffix("\n"))
+    assert [f"# {step}" in script for step in told["steps"]] == [True] * 6
+
+
 def test_a_pkcs11_device_gets_no_key(run: Run, files: list[str]) -> None:
     arguments = ["--key-path", "pkcs11:object=k", "--ssl-engine", "pkcs11", "--server-url", URL, "--dry-run"]
     status, out, _ = run("push", "d", "--cert", "d.pem", *arguments)

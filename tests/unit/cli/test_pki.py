@@ -162,6 +162,20 @@ def test_verify_tells_what_is_revoked(ca: Run, tmp_path: Path) -> None:
     assert (status, "list: error unknown_ca" in out) == (1, True)
 
 
+def test_what_an_adopted_ca_lacks_is_told_to_scripts_as_well(run: Run, tmp_path: Path) -> None:
+    other = CertificateAuthority("Old CA", ca=None, key_usage=None)
+    (tmp_path / "ca-cert.pem").write_bytes(other.pem)
+    (tmp_path / "ca-private.key").write_bytes(other.key_pem)
+    (tmp_path / "notes.crt").write_text("nothing")
+    told = json.loads(good(run("adopt", "--json")))
+    assert {each["code"] for each in told["findings"]} >= {"ca_flag_missing", "key_readable"}
+    assert {each["file"] for each in told["findings"]} == {"ca-cert.pem", "ca-private.key"}
+    assert [each["where"] for each in told["left_out"]] == ["notes.crt"]
+    out = good(run("adopt"))
+    assert "left out: notes.crt: " in out
+    assert "ca_flag_missing" in out
+
+
 def test_who_means_a_second_certificate_says_so(ca: Run) -> None:
     good(ca("device", "--cn", "dev-1"))
     status, _, err = ca("device", "--cn", "dev-1", "--replace")

@@ -48,6 +48,11 @@ def test_what_the_ca_issued_is_found_and_nothing_else(folder: Path) -> None:
     single.write_bytes(CA.device("dev-4").pem)
     adopted = adoption.adopt(folder, issued=[more, single])
     assert adopted.certificates == 5
+    assert {Path(each.where).name: each.why for each in adopted.left_out} == {
+        "forged.pem": "it names this CA as its issuer, and does not carry its signature",
+        "foreign.pem": "CN=dev-3 was issued by another CA, CN=Other",
+        "notes.pem": f"{folder / 'notes.pem'} holds no certificate, key, request or revocation list, in PEM or in DER",
+    }
     assert kinds(folder) == {
         "ca-cert.pem": Kind.ROOT,
         "server-cert.pem": Kind.SERVER,
@@ -62,6 +67,39 @@ def test_a_certificate_signed_with_sha1_is_found(folder: Path) -> None:
     leaf = der.SignedPart(CA.device("dev-1").der).signed(CA.key, der.ECDSA_SHA1)
     (folder / "old.crt").write_bytes(pem(leaf))
     assert adoption.adopt(folder).certificates == 2
+
+
+def test_der_is_taken_too_and_every_certificate_of_a_file(folder: Path) -> None:
+    (folder / "one.cer").write_bytes(CA.device("dev-1").der)
+    (folder / "two.der").write_bytes(CA.device("dev-2").der)
+    (folder / "more.pem").write_bytes(CA.device("dev-3").pem + CA.device("dev-4").pem + CA.pem)
+    (folder / "key.pem").write_bytes(CA.key_pem)
+    adopted = adoption.adopt(folder)
+    assert (adopted.certificates, adopted.left_out) == (5, ())
+
+
+def test_a_second_certificate_of_one_serial_number_is_told(folder: Path) -> None:
+    one, two = CA.device("dev-1", serial=7), CA.device("dev-2", serial=7)
+    (folder / "1.pem").write_bytes(one.pem)
+    (folder / "2.pem").write_bytes(two.pem)
+    (folder / "copy.pem").write_bytes(one.pem)
+    for _ in range(2):  # also where the first is on record already
+        (left,) = adoption.adopt(folder).left_out
+        assert left.where == str(folder / "2.pem")
+        assert "CN=dev-2 has the serial number 07 of another certificate, CN=dev-1 (1.pem)" in left.why
+        (folder / "1.pem").unlink(missing_ok=True)
+        (folder / "copy.pem").unlink(missing_ok=True)
+
+
+def test_what_cannot_be_a_certificate_is_told(folder: Path) -> None:
+    (folder / "large.pem").write_bytes(CA.pem + bytes(1 << 20))
+    (folder / "odd.pem").write_bytes(pem(b"\x30\x03\x02\x01\x01"))
+    (folder / "old.pem").write_bytes(CertificateAuthority("My CA", key=CA.key).pem)
+    reasons = {Path(each.where).name: each.why for each in adoption.adopt(folder).left_out}
+    assert set(reasons) == {"large.pem", "odd.pem", "old.pem"}
+    assert "too large" in reasons["large.pem"]
+    assert "cannot be read" in reasons["odd.pem"]
+    assert "a certificate of the CA itself" in reasons["old.pem"]
 
 
 def test_revocation_lists_are_taken_over_with_their_number(folder: Path) -> None:
@@ -94,6 +132,8 @@ def test_the_database_of_openssl(folder: Path) -> None:
     (folder / "crlnumber").write_text("0F\n")
     adopted = adoption.adopt(folder, database=folder / "index.txt")
     assert (adopted.revocations, adopted.number) == (2, 14)
+    assert [each.where.partition(", ")[2] for each in adopted.left_out] == ["line 1", "line 2", "line 3", "line 4"]
+    assert adopted.left_out[0].why.startswith("there is no certificate of the serial number 0a")
     with Index.open(folder) as index:
         first, second = index.revocations()
     assert (first.serial, first.reason, first.at) == (
