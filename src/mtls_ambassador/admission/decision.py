@@ -69,6 +69,8 @@ def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -
     if others & _TRUSTED:
         if ours is None or ours.status is not AuthSetStatus.PENDING or not standing.may_take_over:
             return Refuse(standing.refusal, standing.why)
+        if AuthSetStatus.PREAUTHORIZED in others and not standing.outranks_preauthorised:
+            return Refuse(standing.refusal, f"Mender has a preauthorised key for it, which {standing.why} leaves alone")
         return Accept(ours.id, _preauthorised(device, ours), takes_over=True)
     if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
         rivals = [item for item in device.auth_sets if item is not ours]

@@ -47,7 +47,7 @@ class Ground(StrEnum):
     ADOPTION = "adoption"
     """An operator said that it belongs to this certificate."""
     ADOPT_UNTIL = "adopt_until"
-    """The ledger knows nobody who has it, and the first to come may take it from Mender's records."""
+    """The ledger knows nobody who has it, and the first to come may take it from a key that Mender accepts."""
     ROTATION = "rotation"
     """Somebody has it, or Mender knows it, and the rotation setting allows this certificate to take over."""
     HELD = "held"
@@ -71,7 +71,7 @@ class Standing:
 
     @property
     def may_take_over(self) -> bool:
-        """Whether its pending key may displace one that Mender accepts.
+        """Whether its pending key may displace one that Mender trusts.
 
         Not of one's own identity: if Mender knows this key as pending and trusts another, an operator wanted it so.
         """
@@ -81,6 +81,14 @@ class Standing:
     def outranks_pending(self) -> bool:
         """Whether its pending key is accepted though another was pending before it."""
         return self.ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
+
+    @property
+    def outranks_preauthorised(self) -> bool:
+        """Whether taking over may do away with keys that wait preauthorised in Mender.
+
+        Somebody prepared them for the device. Being the first to come is no reason to set that aside.
+        """
+        return self.ground in (Ground.ADOPTION, Ground.ROTATION)
 
     @property
     def refusal(self) -> RefusalReason:
