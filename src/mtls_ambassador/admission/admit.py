@@ -9,6 +9,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -187,6 +188,7 @@ class Admission:
             raise Refused(
                 RefusalReason.KEY_CHANGE_NEEDS_APPROVAL,
                 "its authentication key was admitted with another certificate",
+                rule=standing.rule,
             )
         if facts.known and not flight.refused:
             answer = await self._forward(flight)
@@ -206,7 +208,7 @@ class Admission:
         to_and_fro = self._contests.contested if standing.may_take_over else self._contests.fought_over
         if not to_and_fro(claim.identity):
             return standing
-        return Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
+        return Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it", standing.rule)
 
     async def _without_ledger(self, flight: _Flight, error: LedgerUnavailable) -> Verdict:
         """Nobody can say whose the identity is: whom Mender accepts gets in, nobody else.
@@ -233,7 +235,7 @@ class Admission:
             return self._settle(flight, answer)
         holder = flight.facts.holder
         if holder is None or holder.mender_id is None:
-            raise Refused(flight.standing.refusal, flight.standing.why)
+            raise Refused(flight.standing.refusal, flight.standing.why, rule=flight.standing.rule)
         return await self._resolve(flight, answer, holder.mender_id)
 
     async def _preauthorise(self, flight: _Flight) -> Verdict:
@@ -252,7 +254,12 @@ class Admission:
             return self._too_narrow(flight, await self._forward(flight), error)
         if known_as is None:
             # Whatever Mender answers now: this is the identity that the certificate has claimed.
-            self._journal.enter(EventKind.PREAUTHORISED, flight.attempt)
+            self._journal.enter(
+                EventKind.PREAUTHORISED,
+                flight.attempt,
+                rule=flight.standing.why,
+                mender_status=HTTPStatus.CREATED.value,
+            )
         answer = await self._forward(flight)
         if answer.status != 401:
             return self._settle(flight, answer)
@@ -300,7 +307,7 @@ class Admission:
             return self._settle(flight, await self._forward(flight))
         if decision.reason.value.status is None:
             return Verdict(answer, decision.reason, decision.why)
-        raise Refused(decision.reason, decision.why)
+        raise Refused(decision.reason, decision.why, rule=decision.rule)
 
     def _tell_acceptance(self, flight: _Flight, decision: Accept, known_as: str) -> None:
         kind = EventKind.ACCEPTED
@@ -316,7 +323,13 @@ class Admission:
             device=known_as,
             request_id=flight.attempt.request_id,
         )
-        self._journal.enter(kind, flight.attempt, rule=flight.standing.why, mender_id=known_as)
+        self._journal.enter(
+            kind,
+            flight.attempt,
+            rule=flight.standing.why,
+            mender_id=known_as,
+            mender_status=HTTPStatus.NO_CONTENT.value,
+        )
 
     async def _forward(self, flight: _Flight) -> Answer:
         try:
@@ -336,7 +349,12 @@ class Admission:
         mender_id, holder = token.device_id, flight.facts.holder
         if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:
             self._journal.enter(
-                EventKind.READMITTED, flight.attempt, mender_id=mender_id, detail=f"formerly {holder.mender_id}"
+                EventKind.READMITTED,
+                flight.attempt,
+                rule=flight.standing.why,
+                detail=f"formerly {holder.mender_id}",
+                mender_id=mender_id,
+                mender_status=answer.status,
             )
         self._journal.enter(
             EventKind.ADMITTED,

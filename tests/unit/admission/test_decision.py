@@ -240,4 +240,4 @@ def test_who_comes_after_another_pending_key_needs_more_than_the_first_claim(gro
     standing = Standing(ground, "why")
     decision = decide(device(PENDING, [PENDING], order="another is older"), our_key(), standing)
     strong = ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
-    assert decision == (Accept(OURS) if strong else Refuse(standing.refusal, "another key came first"))
+    assert decision == (Accept(OURS) if strong else Refuse(standing.refusal, "another key came first", standing.rule))
