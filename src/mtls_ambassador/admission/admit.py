@@ -22,6 +22,7 @@ from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
 from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.admission.standing import Ground, Standing, Terms, require_own_identity, stand
+from mtls_ambassador.admission.tenant import require_own_tenant
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.records import Claim, EventKind, Facts
 from mtls_ambassador.mender.device_token import DeviceToken, read_device_token
@@ -342,10 +343,11 @@ class Admission:
             self._lately.drop(flight.key)
             return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
         token = read_device_token(answer.body)
-        self._require_own_tenant(token, flight.standing)
-        if known:  # entered when it was admitted; who asks again within the hour is no news
+        require_own_tenant(token, flight.standing, self._management.tenant, logged_in=self._management.calls > 0)
+        if known:
+            self._enter_move(flight, answer, token)
             return Verdict(answer, known=True)
-        self._lately.add(flight.key)
+        self._lately.add(flight.key, flight.attempt.host)
         mender_id, holder = token.device_id, flight.facts.holder
         if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:
             self._journal.enter(
@@ -365,22 +367,20 @@ class Admission:
         )
         return Verdict(answer)
 
-    def _require_own_tenant(self, token: DeviceToken, standing: Standing) -> None:
-        """Refuse a token of another tenant of this Mender Server: the auth request says by its `tenant_token` whose.
+    def _enter_move(self, flight: _Flight, answer: Answer, token: DeviceToken) -> None:
+        """Enter one who was admitted lately, if he comes from elsewhere now: his key may have got into other hands.
 
-        There the device's owner accepts any key for any identity, which says nothing about ours.
-
-        Raises:
-            Refused: `wrong_tenant`; `management_unavailable` while nobody knows which tenant is ours.
+        From where he was entered he is no news: fleets ask again often.
         """
-        ours = self._management.tenant
-        if ours is not None and token.tenant != ours:
-            raise Refused(RefusalReason.WRONG_TENANT, f"Mender's token is for the tenant {token.tenant or 'none'!r}")
-        if token.tenant and not self._management.calls and standing.ground is not Ground.OWN:
-            raise Refused(
-                RefusalReason.MANAGEMENT_UNAVAILABLE,
-                "the management user has not logged in yet, so its tenant is not known",
-                retry_after=_RETRY_BUSY,
+        before = self._lately.move(flight.key, flight.attempt.host)
+        if before is not None:
+            self._journal.enter(
+                EventKind.ADMITTED,
+                flight.attempt,
+                rule="admitted within the last hour",
+                detail=f"from {before} before",
+                mender_id=token.device_id,
+                mender_status=answer.status,
             )
 
     def _too_narrow(self, flight: _Flight, answer: Answer, error: ManagementForbidden) -> Verdict:
