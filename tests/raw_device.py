@@ -69,6 +69,7 @@ class RawDevice:
         identity: By default a MAC that no other device of this world has.
         holder: Its certificate, by default a new one.
         auth_key: Signs auth requests, instead of the certificate's key.
+        source: Its address, of loopback.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class RawDevice:
         *,
         holder: Holder | None = None,
         auth_key: PrivateKey | None = None,
+        source: str = "127.0.0.1",
     ) -> None:
         number = next(_NUMBERS)
         self._world = w
         self.holder = holder or w.ca.device(f"device-{number}")
         self.identity = dict(identity or {"mac": f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"})
         self.auth_key = auth_key or self.holder.key
+        self._source = source
         self._context = w.client_context(self.holder)
 
     def body(self, **more: Any) -> bytes:
@@ -130,7 +133,7 @@ class RawDevice:
         if "x-men-requestid" not in lines.lower():
             lines += f"X-MEN-RequestID: {request_id}\r\n"
         head = f"{method} {path} HTTP/1.1\r\nHost: my-server.com\r\nConnection: close\r\n{lines}\r\n"
-        answer = await w.raw(self._context, head.encode() + content)
+        answer = await w.raw(self._context, head.encode() + content, source=self._source)
         return _parse(answer, "\n".join(w.log_lines(request_id)))
 
 

@@ -45,27 +45,39 @@ class Binding(StrEnum):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What the owner set."""
+
+    binding: Binding = Binding.OFF
+    rotation: Rotation = Rotation.SAME_SUBJECT
+    adopts: bool = False
+    """Whether `adopt_until` is set, and its date has not come."""
+
+
+ADOPTING = Setting(adopts=True)
+SETTINGS = (*itertools.starmap(Setting, itertools.product(Binding, Rotation)), ADOPTING)
+
+
+@dataclass(frozen=True)
 class Case:
     """One case."""
 
-    binding: Binding
-    rotation: Rotation
+    setting: Setting
     at_mender: AtMender
     in_ledger: bool
     """Whether B was admitted through this edge before."""
     attacker: Attacker
 
 
-def cases(binding: Binding, rotation: Rotation) -> Iterator[Case]:
-    """All cases of one setting; the ledger learns of B by an admission, so it never knows a preauthorised B."""
+def cases(setting: Setting) -> Iterator[Case]:
+    """All cases of one setting."""
     for at_mender, in_ledger, attacker in itertools.product(AtMender, (False, True), Attacker):
-        if not (at_mender is AtMender.PREAUTHORIZED and in_ledger):
-            yield Case(binding, rotation, at_mender, in_ledger, attacker)
+        yield Case(setting, at_mender, in_ledger, attacker)
 
 
 def expected(case: Case) -> RefusalReason | None:
     """Why A does not get B's identity; None: it does."""
-    if case.binding is Binding.REFUSE:
+    if case.setting.binding is Binding.REFUSE:
         return RefusalReason.IDENTITY_MISMATCH
     if case.attacker is Attacker.WITH_ITS_OWN_IDENTITY:
         return RefusalReason.CERTIFICATE_HAS_ANOTHER_IDENTITY
@@ -73,12 +85,19 @@ def expected(case: Case) -> RefusalReason | None:
         return RefusalReason.REJECTED_BY_OPERATOR
     if case.at_mender is AtMender.UNKNOWN and not case.in_ledger:
         return None  # nobody has it
-    if case.rotation is Rotation.ANY:
+    if case.setting.rotation is Rotation.ANY:
         return None
     successor = case.in_ledger and case.attacker is Attacker.SAME_SUBJECT_LATER
-    if case.rotation is Rotation.SAME_SUBJECT and successor:
+    if case.setting.rotation is Rotation.SAME_SUBJECT and successor:
         return None  # the CA says that it is the same device, with a newer certificate
+    if adoptable(case):
+        return None  # the owner said that the first to come is the device
     return RefusalReason.KEY_CHANGE_NEEDS_APPROVAL
+
+
+def adoptable(case: Case) -> bool:
+    """Whether B is a device that `adopt_until` is for: Mender accepts it, and it never came through the edge."""
+    return case.setting.adopts and case.at_mender is AtMender.ACCEPTED and not case.in_ledger
 
 
 def somebody_has_it(case: Case) -> bool:
@@ -87,19 +106,23 @@ def somebody_has_it(case: Case) -> bool:
 
 
 def table() -> str:
-    """The outcomes as Markdown: one table for each rotation setting, without a binding rule."""
-    return "\n\n".join(_table(rotation) for rotation in Rotation)
+    """The outcomes as Markdown: one table for each rotation setting and for `adopt_until`, without a binding rule."""
+    tables = {
+        f"`rotation: {rotation}`{' (default)' if rotation is Rotation.SAME_SUBJECT else ''}": Setting(rotation=rotation)
+        for rotation in Rotation
+    }
+    tables["`rotation: same-subject`, and `adopt_until` with a date that has not come"] = ADOPTING
+    return "\n\n".join(_table(title, setting) for title, setting in tables.items())
 
 
-def _table(rotation: Rotation) -> str:
-    default = " (default)" if rotation is Rotation.SAME_SUBJECT else ""
+def _table(title: str, setting: Setting) -> str:
     lines = [
-        f"### `rotation: {rotation}`{default}",
+        f"### {title}",
         "",
         "| B at Mender | B in the ledger | " + " | ".join(f"A: {attacker}" for attacker in Attacker) + " |",
         "|---|---|" + "---|" * len(Attacker),
     ]
-    rows = itertools.groupby(cases(Binding.OFF, rotation), lambda case: (case.at_mender, case.in_ledger))
+    rows = itertools.groupby(cases(setting), lambda case: (case.at_mender, case.in_ledger))
     for (at_mender, in_ledger), group in rows:
         cells = [f"`{reason.label}`" if (reason := expected(case)) else "**admitted as B**" for case in group]
         lines.append(f"| {at_mender} | {'yes' if in_ledger else 'no'} | {' | '.join(cells)} |")

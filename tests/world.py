@@ -110,14 +110,27 @@ class World:
             context.load_cert_chain(certificate, key)
         return context
 
-    async def raw(self, context: ssl.SSLContext, data: bytes, *, until: Callable[[bytes], bool] | None = None) -> bytes:
+    async def raw(
+        self,
+        context: ssl.SSLContext,
+        data: bytes,
+        *,
+        until: Callable[[bytes], bool] | None = None,
+        source: str = "127.0.0.1",
+    ) -> bytes:
         """Open a TLS connection, send `data`, and return what comes back until the end, or until `until` is content.
+
+        Args:
+            context: The TLS client.
+            data: What it sends.
+            until: None: never.
+            source: The client's address, of loopback.
 
         Raises:
             OSError: TLS failed, or the connection was reset; ssl.SSLError is one too.
         """
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.edge.port, ssl=context, server_hostname="my-server.com"
+            "127.0.0.1", self.edge.port, ssl=context, server_hostname="my-server.com", local_addr=(source, 0)
         )
         answer = b""
         try:

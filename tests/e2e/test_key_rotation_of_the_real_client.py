@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import os
 from pathlib import Path
 
 import pytest
 
 from mtls_ambassador.lab.mender_client import MenderClient
 from mtls_ambassador.lab.server.records import LabCall
-from mtls_ambassador.ledger.queries import list_history
 from mtls_ambassador.ledger.records import EventKind
+from mtls_ambassador.refusals import RefusalReason
 from tests.certificates import Holder
 from tests.e2e.mender_peer import seed_client
+from tests.edge_process import PROGRAM
 from tests.operated_lab import OperatedLab
 from tests.raw_device import RawDevice
 from tests.world import World, eventually, world
@@ -50,6 +53,23 @@ async def works(w: World, mender: OperatedLab, holder: Holder) -> None:
     assert w.mender_device(IDENTITY).status == "accepted"
 
 
+async def explained(w: World) -> str:
+    """What `mtls-ambassador devices explain` prints of the device, beside the running edge."""
+    assert w.edge.ledger is not None
+    await w.edge.ledger.flush()
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        "devices",
+        "explain",
+        f"mac={IDENTITY['mac']}",
+        env={"PATH": os.environ["PATH"], "MTLS_STATE_DIR": str(w.directory / "state")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
+
+
 def is_inventory(call: LabCall) -> bool:
     return call.path == "/api/devices/v1/inventory/device/attributes" and call.status == 200
 
@@ -85,16 +105,18 @@ async def test_a_new_key_of_another_subject_waits_for_the_operator(tmp_path: Pat
             await eventually(lambda: w.edge.outcomes.counts["key_change_needs_approval"], PATIENCE)
             assert mender.status_of(IDENTITY, new) == "pending"
             assert mender.status_of(IDENTITY, old) == "accepted"
-            assert w.edge.ledger is not None
-            await w.edge.ledger.flush()
-            entry = (await w.edge.ledger.query(list_history))[0]
-            assert (entry.kind, entry.reason) == (EventKind.REFUSED, "key_change_needs_approval")
-            assert "subject 'CN=board-7'" in entry.detail
-            assert entry.certificate is not None
-            assert entry.certificate.subject == "CN=board-8"
+            told = await explained(w)
+            assert f'{{"mac":"{IDENTITY["mac"]}"}}: refused' in told
+            assert f"belongs to the certificate with serial {old.serial} (CN=board-7)" in told
+            assert f"ertificate with serial {new.serial} (CN=board-8)" in told
+            assert "Refused: key_change_needs_approval" in told
+            assert f"Because: it belongs to the certificate with serial {old.serial} and subject 'CN=board-7'" in told
+            assert "Rule: rotation: same-subject" in told
+            assert f"What to do: {RefusalReason.KEY_CHANGE_NEEDS_APPROVAL.value.remedy}" in told
 
             mender.decide(IDENTITY, new, "accepted")
             await works(w, mender, new)
+        assert f'{{"mac":"{IDENTITY["mac"]}"}}: admitted' in await explained(w)
         assert (await RawDevice(w, IDENTITY, holder=old).authenticate()).refusal == (401, "key_superseded")
         assert await w.history(EventKind.ROTATED) == []
         await lives_with(w, mender, new)

@@ -19,7 +19,17 @@ from mtls_ambassador.refusals import RefusalReason
 from tests.certificates import Holder
 from tests.operated_lab import OperatedLab
 from tests.raw_device import RawDevice, Reply
-from tests.takeover import AtMender, Attacker, Binding, Case, cases, expected, somebody_has_it
+from tests.takeover import (
+    SETTINGS,
+    AtMender,
+    Attacker,
+    Binding,
+    Case,
+    Setting,
+    cases,
+    expected,
+    somebody_has_it,
+)
 from tests.world import World, world
 
 NOW = dt.datetime.now(dt.UTC)
@@ -28,6 +38,22 @@ DAY = dt.timedelta(days=1)
 NAMELESS = x509.Name([])
 RULE = [{"certificate": "san.dns", "template": "{mac}.devices.example.com"}]
 _NUMBERS = itertools.count(1)
+
+
+def _named(setting: Setting) -> str:
+    return f"binding {setting.binding}, rotation {setting.rotation}{', adopt_until' if setting.adopts else ''}"
+
+
+def _options(setting: Setting) -> dict[str, Any]:
+    """The edge's settings; none at all for the default."""
+    options: dict[str, Any] = {}
+    if setting.rotation is not Rotation.SAME_SUBJECT:
+        options["rotation"] = setting.rotation.value
+    if setting.binding is not Binding.OFF:
+        options["binding"] = {"mode": setting.binding.value, "rules": RULE}
+    if setting.adopts:
+        options["adopt_until"] = f"{NOW + DAY:%Y-%m-%d}"
+    return options
 
 
 @dataclass
@@ -41,18 +67,12 @@ class Scene:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("rotation", list(Rotation))
-@pytest.mark.parametrize("binding", list(Binding))
-async def test_every_case(tmp_path: Path, binding: Binding, rotation: Rotation) -> None:
+@pytest.mark.parametrize("setting", SETTINGS, ids=_named)
+async def test_every_case(tmp_path: Path, setting: Setting) -> None:
     lab = OperatedLab()
-    settings: dict[str, Any] = {}  # none at all for the default
-    if rotation is not Rotation.SAME_SUBJECT:
-        settings["rotation"] = rotation.value
-    if binding is not Binding.OFF:
-        settings["binding"] = {"mode": binding.value, "rules": RULE}
-    async with world(tmp_path, lab=lab, **settings) as w:
+    async with world(tmp_path, lab=lab, **_options(setting)) as w:
         await share_a_subject(w)
-        for case in cases(binding, rotation):
+        for case in cases(setting):
             scene = await prepare(w, lab, case)
             before = lab.statuses(scene.b.identity)
             reason = expected(case)
@@ -92,11 +112,11 @@ async def prepare(w: World, lab: OperatedLab, case: Case) -> Scene:
     token = None
     if case.in_ledger:
         token = (await b.authenticate()).token
-    if case.at_mender is AtMender.UNKNOWN and case.in_ledger:
+    if case.in_ledger and case.at_mender in (AtMender.UNKNOWN, AtMender.PREAUTHORIZED):
         lab.remove(b.identity)
         lab.finish_removals()
         token = None
-    elif case.at_mender is AtMender.PREAUTHORIZED:
+    if case.at_mender is AtMender.PREAUTHORIZED:
         lab.preauthorise(b.identity, b.holder)
     elif case.at_mender is not AtMender.UNKNOWN:
         lab.knock(b.identity, b.holder)
@@ -121,33 +141,45 @@ async def b_lost_nothing(lab: OperatedLab, scene: Scene, before: Mapping[str, st
     after = lab.statuses(scene.b.identity)
     assert before.items() <= after.items(), case
     assert all(status in ("pending", "rejected") for key, status in after.items() if key not in before), case
-    if scene.token is not None:
-        assert await scene.b.call(scene.token) == 200, case
+    await still_works(scene.b, scene.token, case)
 
 
 async def by_turns(scene: Scene, case: Case) -> None:
-    """A and B by turns: nobody flaps. Whoever had it when they began has it in the end."""
-    await admitted(scene.b)  # what was B's and can be had again by right is had again now
-    await admitted(scene.a)
-    had_it = await admitted(scene.b), await admitted(scene.a)
+    """A and B by turns: nobody flaps. Whoever had it when they began has it in the end, and was never logged out."""
+    await token_of(scene.b)  # what was B's and can be had again by right is had again now
+    await token_of(scene.a)
+    tokens = await token_of(scene.b), await token_of(scene.a)
+    had_it = tuple(token is not None for token in tokens)
     for _ in range(3):
-        assert (await admitted(scene.a), await admitted(scene.b)) == had_it[::-1], case
+        await still_works(scene.b, tokens[0], case)
+        after = await token_of(scene.a)
+        # The token of before A's turn: Mender would take it again after the holder's next auth request.
+        await still_works(scene.b, tokens[0], case)
+        tokens = await token_of(scene.b), after
+        await still_works(scene.a, tokens[1], case)
+        assert tuple(token is not None for token in tokens) == had_it, case
     assert sum(had_it) <= 1, case
-    successor = case.attacker is Attacker.SAME_SUBJECT_LATER and case.rotation is Rotation.SAME_SUBJECT
-    if expected(case) is not None and not (successor and case.binding is not Binding.REFUSE):
+    successor = case.attacker is Attacker.SAME_SUBJECT_LATER and case.setting.rotation is Rotation.SAME_SUBJECT
+    if expected(case) is not None and not (successor and case.setting.binding is not Binding.REFUSE):
         assert not had_it[1], case
         operator = case.at_mender is AtMender.REJECTED
         assert had_it[0] is not operator, case
     elif case.at_mender is not AtMender.REJECTED:
         assert sum(had_it) == 1, case
-        if somebody_has_it(case) and case.rotation is Rotation.SAME_SUBJECT:
+        if somebody_has_it(case) and case.setting.rotation is Rotation.SAME_SUBJECT:
             assert had_it == (False, True), case
 
 
-async def admitted(device: RawDevice) -> bool:
+async def token_of(device: RawDevice) -> str | None:
+    """What it gets for an auth request; None if it is not admitted."""
     reply = await device.authenticate()
     assert reply.status in (200, 401, 429), reply
-    return reply.status == 200
+    return reply.token if reply.status == 200 else None
+
+
+async def still_works(device: RawDevice, token: str | None, case: Case) -> None:
+    if token is not None:
+        assert await device.call(token) == 200, case
 
 
 async def test_what_the_default_cannot_prevent_is_said_plainly(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mtls_ambassador.ledger.queries import HistoryFilter, list_history
 from mtls_ambassador.ledger.records import EventKind
 from tests.operated_lab import OperatedLab
 from tests.postgresql import postgresql
@@ -29,12 +31,12 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def two_edges(directory: Path) -> AsyncIterator[Scene]:
+async def two_edges(directory: Path, **options: Any) -> AsyncIterator[Scene]:
     mender = OperatedLab()
     with postgresql() as server:
         async with (
-            world(directory, lab=mender, ledger_url=server.url) as one,
-            another_edge(one, ledger_url=server.url) as other,
+            world(directory, lab=mender, ledger_url=server.url, **options) as one,
+            another_edge(one, ledger_url=server.url, **options) as other,
         ):
             yield Scene(mender, one, other)
 
@@ -91,3 +93,25 @@ async def test_a_certificate_has_one_identity_at_both(tmp_path: Path) -> None:
         assert scene.mender.seen == []
         assert (await device.authenticate(at=scene.other)).status == 200
         assert scene.mender.admission_calls() == []
+
+
+async def test_two_that_fight_over_an_identity_each_at_its_own_edge(tmp_path: Path) -> None:
+    """Neither edge sees turns: the key that was displaced stays out all the same, and the ledger has both."""
+    async with two_edges(tmp_path, rotation="any") as scene:
+        first, second = RawDevice(scene.one), RawDevice(scene.other)
+        second.identity = first.identity
+        assert (await first.authenticate(at=scene.one)).status == 200
+        await written(scene.one)
+        token = (await second.authenticate(at=scene.other)).token
+        await written(scene.other)
+        for _ in range(5):
+            assert (await first.authenticate(at=scene.one)).refusal == (401, "key_superseded")
+            assert await second.call(token) == 200
+            token = (await second.authenticate(at=scene.other)).token
+        assert scene.mender.status_of(second.identity, second.holder) == "accepted"
+        assert await scene.one.history(EventKind.ROTATED, EventKind.REFUSED) == ["rotated", *["key_superseded"] * 5]
+        refused = HistoryFilter(kinds=(EventKind.REFUSED,))
+        assert scene.other.edge.ledger is not None
+        entry = (await scene.other.edge.ledger.query(lambda connection: list_history(connection, refused)))[0]
+        assert entry.certificate is not None
+        assert entry.certificate.fingerprint == first.holder.fingerprint

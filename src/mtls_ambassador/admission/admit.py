@@ -9,6 +9,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
 from mtls_ambassador.admission.request import AuthRequest
 from mtls_ambassador.admission.standing import Ground, Standing, Terms, require_own_identity, stand
+from mtls_ambassador.admission.tenant import require_own_tenant
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.records import Claim, EventKind, Facts
 from mtls_ambassador.mender.device_token import DeviceToken, read_device_token
@@ -187,6 +189,7 @@ class Admission:
             raise Refused(
                 RefusalReason.KEY_CHANGE_NEEDS_APPROVAL,
                 "its authentication key was admitted with another certificate",
+                rule=standing.rule,
             )
         if facts.known and not flight.refused:
             answer = await self._forward(flight)
@@ -206,7 +209,7 @@ class Admission:
         to_and_fro = self._contests.contested if standing.may_take_over else self._contests.fought_over
         if not to_and_fro(claim.identity):
             return standing
-        return Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it")
+        return Standing(Ground.CONTESTED, "several keys claim it by turns; who has it keeps it", standing.rule)
 
     async def _without_ledger(self, flight: _Flight, error: LedgerUnavailable) -> Verdict:
         """Nobody can say whose the identity is: whom Mender accepts gets in, nobody else.
@@ -233,7 +236,7 @@ class Admission:
             return self._settle(flight, answer)
         holder = flight.facts.holder
         if holder is None or holder.mender_id is None:
-            raise Refused(flight.standing.refusal, flight.standing.why)
+            raise Refused(flight.standing.refusal, flight.standing.why, rule=flight.standing.rule)
         return await self._resolve(flight, answer, holder.mender_id)
 
     async def _preauthorise(self, flight: _Flight) -> Verdict:
@@ -252,7 +255,12 @@ class Admission:
             return self._too_narrow(flight, await self._forward(flight), error)
         if known_as is None:
             # Whatever Mender answers now: this is the identity that the certificate has claimed.
-            self._journal.enter(EventKind.PREAUTHORISED, flight.attempt)
+            self._journal.enter(
+                EventKind.PREAUTHORISED,
+                flight.attempt,
+                rule=flight.standing.why,
+                mender_status=HTTPStatus.CREATED.value,
+            )
         answer = await self._forward(flight)
         if answer.status != 401:
             return self._settle(flight, answer)
@@ -300,7 +308,7 @@ class Admission:
             return self._settle(flight, await self._forward(flight))
         if decision.reason.value.status is None:
             return Verdict(answer, decision.reason, decision.why)
-        raise Refused(decision.reason, decision.why)
+        raise Refused(decision.reason, decision.why, rule=decision.rule)
 
     def _tell_acceptance(self, flight: _Flight, decision: Accept, known_as: str) -> None:
         kind = EventKind.ACCEPTED
@@ -316,7 +324,13 @@ class Admission:
             device=known_as,
             request_id=flight.attempt.request_id,
         )
-        self._journal.enter(kind, flight.attempt, rule=flight.standing.why, mender_id=known_as)
+        self._journal.enter(
+            kind,
+            flight.attempt,
+            rule=flight.standing.why,
+            mender_id=known_as,
+            mender_status=HTTPStatus.NO_CONTENT.value,
+        )
 
     async def _forward(self, flight: _Flight) -> Answer:
         try:
@@ -329,14 +343,20 @@ class Admission:
             self._lately.drop(flight.key)
             return Verdict(answer, RefusalReason.MENDER_REFUSED if answer.status == 401 else None)
         token = read_device_token(answer.body)
-        self._require_own_tenant(token, flight.standing)
-        if known:  # entered when it was admitted; who asks again within the hour is no news
+        require_own_tenant(token, flight.standing, self._management.tenant, logged_in=self._management.calls > 0)
+        if known:
+            self._enter_move(flight, answer, token)
             return Verdict(answer, known=True)
-        self._lately.add(flight.key)
+        self._lately.add(flight.key, flight.attempt.host)
         mender_id, holder = token.device_id, flight.facts.holder
         if holder and holder.mender_id and mender_id and holder.mender_id != mender_id:
             self._journal.enter(
-                EventKind.READMITTED, flight.attempt, mender_id=mender_id, detail=f"formerly {holder.mender_id}"
+                EventKind.READMITTED,
+                flight.attempt,
+                rule=flight.standing.why,
+                detail=f"formerly {holder.mender_id}",
+                mender_id=mender_id,
+                mender_status=answer.status,
             )
         self._journal.enter(
             EventKind.ADMITTED,
@@ -347,22 +367,20 @@ class Admission:
         )
         return Verdict(answer)
 
-    def _require_own_tenant(self, token: DeviceToken, standing: Standing) -> None:
-        """Refuse a token of another tenant of this Mender Server: the auth request says by its `tenant_token` whose.
+    def _enter_move(self, flight: _Flight, answer: Answer, token: DeviceToken) -> None:
+        """Enter one who was admitted lately, if he comes from elsewhere now: his key may have got into other hands.
 
-        There the device's owner accepts any key for any identity, which says nothing about ours.
-
-        Raises:
-            Refused: `wrong_tenant`; `management_unavailable` while nobody knows which tenant is ours.
+        From where he was entered he is no news: fleets ask again often.
         """
-        ours = self._management.tenant
-        if ours is not None and token.tenant != ours:
-            raise Refused(RefusalReason.WRONG_TENANT, f"Mender's token is for the tenant {token.tenant or 'none'!r}")
-        if token.tenant and not self._management.calls and standing.ground is not Ground.OWN:
-            raise Refused(
-                RefusalReason.MANAGEMENT_UNAVAILABLE,
-                "the management user has not logged in yet, so its tenant is not known",
-                retry_after=_RETRY_BUSY,
+        before = self._lately.move(flight.key, flight.attempt.host)
+        if before is not None:
+            self._journal.enter(
+                EventKind.ADMITTED,
+                flight.attempt,
+                rule="admitted within the last hour",
+                detail=f"from {before} before",
+                mender_id=token.device_id,
+                mender_status=answer.status,
             )
 
     def _too_narrow(self, flight: _Flight, answer: Answer, error: ManagementForbidden) -> Verdict:

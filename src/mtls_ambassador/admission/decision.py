@@ -32,6 +32,8 @@ class Refuse:
     reason: RefusalReason
     why: str = ""
     """More for a person."""
+    rule: str | None = None
+    """The setting or operator's word that decided; None: neither."""
 
 
 Decision = Accept | Refuse
@@ -51,7 +53,7 @@ def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -
     if device is None:
         # Removed: if it was somebody else's, the new key waits in Mender under another id.
         if not standing.may_claim:
-            return Refuse(standing.refusal, standing.why)
+            return _refuse(standing, standing.why)
         return Refuse(RefusalReason.MENDER_REFUSED)
     if device.decommissioning:
         return Refuse(RefusalReason.DECOMMISSIONING)
@@ -68,15 +70,21 @@ def decide(device: MenderDevice | None, public_key: bytes, standing: Standing) -
         return Refuse(RefusalReason.KEY_SUPERSEDED)
     if others & _TRUSTED:
         if ours is None or ours.status is not AuthSetStatus.PENDING or not standing.may_take_over:
-            return Refuse(standing.refusal, standing.why)
+            return _refuse(standing, standing.why)
+        if AuthSetStatus.PREAUTHORIZED in others and not standing.outranks_preauthorised:
+            return _refuse(standing, f"Mender has a preauthorised key for it, which {standing.why} leaves alone")
         return Accept(ours.id, _preauthorised(device, ours), takes_over=True)
     if ours is not None and ours.status is AuthSetStatus.PENDING and others <= {AuthSetStatus.PENDING}:
         rivals = [item for item in device.auth_sets if item is not ours]
         first = all(_came_first(ours, rival) for rival in rivals)
         if standing.outranks_pending or (first and standing.may_claim):
             return Accept(ours.id)
-        return Refuse(standing.refusal, standing.why if first else "another key came first")
+        return _refuse(standing, standing.why if first else "another key came first")
     return Refuse(RefusalReason.MENDER_REFUSED)
+
+
+def _refuse(standing: Standing, why: str) -> Refuse:
+    return Refuse(standing.refusal, why, standing.rule)
 
 
 def _preauthorised(device: MenderDevice, ours: AuthSet) -> tuple[str, ...]:

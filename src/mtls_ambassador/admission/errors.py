@@ -12,11 +12,15 @@ class Refused(Error):
     Attributes:
         reason: Out of the closed list.
         detail: More for the log; the device never hears it, and it holds no secret.
+        rule: The setting, binding rule or operator's word that decided; None where no choice of the owner's did.
         retry_after: Seconds, where trying again makes sense.
     """
 
-    def __init__(self, reason: RefusalReason, detail: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: RefusalReason, detail: str = "", *, rule: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{reason.value.log}{f' ({detail})' if detail else ''}", reason.value.remedy)
         self.reason = reason
         self.detail = detail
+        self.rule = rule
         self.retry_after = retry_after

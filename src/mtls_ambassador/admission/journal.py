@@ -20,6 +20,11 @@ class Attempt:
     """The client's address and port."""
     claim: Claim
 
+    @property
+    def host(self) -> str:
+        """The client's address without its port, which every connection has anew."""
+        return self.address.rpartition(":")[0]
+
 
 class Journal:
     """Tells everybody who remembers. Nothing here waits or fails.

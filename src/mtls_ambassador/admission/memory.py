@@ -1,4 +1,4 @@
-"""What was admitted lately, so that a known device costs no management call. Bounded, and good for a while only."""
+"""Who was admitted lately, so that a known device costs no management call. Bounded, and good for a while only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def admission_key(identity: str, auth_key: str, certificate: str) -> Key:
 
 
 class AdmittedLately:
-    """A bounded set whose members expire.
+    """A bounded memory of admissions, and of the host from which each was last entered in the ledger; they expire.
 
     Args:
         size: How many it holds; the one admitted longest ago goes first.
@@ -30,25 +30,37 @@ class AdmittedLately:
         self._size = size
         self._lifetime = lifetime
         self._clock = clock
-        self._until: OrderedDict[Key, float] = OrderedDict()
+        self._admitted: OrderedDict[Key, tuple[float, str]] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
-        until = self._until.get(key)
-        if until is not None and until <= self._clock():
-            del self._until[key]
+        admitted = self._admitted.get(key)
+        if admitted is not None and admitted[0] <= self._clock():
+            del self._admitted[key]
             return False
-        return until is not None
+        return admitted is not None
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._admitted)
 
-    def add(self, key: Key) -> None:
-        """Note that Mender has just answered 200."""
-        self._until[key] = self._clock() + self._lifetime
-        self._until.move_to_end(key)
-        while len(self._until) > self._size:
-            self._until.popitem(last=False)
+    def add(self, key: Key, host: str) -> None:
+        """Note that Mender has just answered 200 to somebody at `host`, who is entered."""
+        self._admitted[key] = (self._clock() + self._lifetime, host)
+        self._admitted.move_to_end(key)
+        while len(self._admitted) > self._size:
+            self._admitted.popitem(last=False)
+
+    def move(self, key: Key, host: str) -> str | None:
+        """Note that one who is remembered comes from `host` now; for how long he is remembered stays as it was.
+
+        Returns:
+            Whence he came before; None: from there as well, or he is not remembered any more.
+        """
+        until, before = self._admitted.get(key, (0.0, host))
+        if before == host:
+            return None
+        self._admitted[key] = (until, host)
+        return before
 
     def drop(self, key: Key) -> None:
         """Note that Mender has just answered anything else."""
-        self._until.pop(key, None)
+        self._admitted.pop(key, None)

@@ -33,6 +33,8 @@ class Flight:
     attempt: Attempt | None = None
     anchor: str = ""
     """Name of the certificate's trust anchor; empty until it is found."""
+    mender_status: int | None = None
+    """HTTP status of Mender's last answer to the auth request; None: it has none."""
 
 
 class Narrator:

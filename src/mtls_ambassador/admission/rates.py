@@ -50,7 +50,7 @@ class AuthRates:
 
     def _require(self, throttle: ThrottleEach, peer: str, limit: str) -> None:
         if throttle.admit(peer, self._clock()) is None:
-            raise Refused(RefusalReason.RATE_LIMITED, f"more than {limit}", retry_after=throttle.wait(peer))
+            raise Refused(RefusalReason.RATE_LIMITED, f"more than {limit}", rule=limit, retry_after=throttle.wait(peer))
 
 
 def network(address: str) -> str:

@@ -81,7 +81,7 @@ def parse_auth_request(
     signature = _signature(signatures)
     der = spki(key)
     if certificate_key is not None and der != certificate_key:
-        raise Refused(RefusalReason.KEY_MISMATCH)
+        raise Refused(RefusalReason.KEY_MISMATCH, rule="require_same_key: true")
     verify_signature(key, signature, body)
     pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return AuthRequest(identity, der, pem.decode(), body)

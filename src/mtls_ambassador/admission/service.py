@@ -123,8 +123,7 @@ def create_app(
             told = narrator.refused(flight, refusal)
             if not told and refusal.reason is RefusalReason.RATE_LIMITED:
                 return _refusal(refusal, flight.request_id)  # a flood is bounded nowhere else
-            rule = refusal.__cause__.rule if isinstance(refusal.__cause__, BindingMismatch) else None
-            _enter(journal, flight, refusal.reason, refusal.detail, rule=rule)
+            _enter(journal, flight, refusal.reason, refusal.detail, refusal.rule)
             return _refusal(refusal, flight.request_id)
         label = (
             verdict.reason.label if verdict.reason else "admitted" if verdict.answer.status == 200 else "mender_answer"
@@ -132,7 +131,7 @@ def create_app(
         outcomes.counts[label] += 1
         narrator.answered(flight, verdict)
         if verdict.answer.status != 200:  # admission enters what it admits, before anybody else's flight
-            _enter(journal, flight, verdict.reason, verdict.detail, mender_status=verdict.answer.status)
+            _enter(journal, flight, verdict.reason, verdict.detail)
         return _passed_on(verdict.answer)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,25 +189,24 @@ async def _admit(
             binding.policy.verify(certificate, auth_request.identity)
         except BindingMismatch as mismatch:
             if binding.mode is BindingMode.REFUSE:
-                raise Refused(RefusalReason.IDENTITY_MISMATCH, mismatch.what) from mismatch
+                raise Refused(RefusalReason.IDENTITY_MISMATCH, mismatch.what, rule=mismatch.rule) from mismatch
             warned(flight, mismatch)
     headers = forwarded_headers(request.headers.raw)
     headers[REQUEST_ID_HEADER] = flight.request_id
 
     async def forward() -> Answer:
-        return await egress.request("POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT)
+        flight.mender_status = None
+        answer = await egress.request(
+            "POST", AUTH_PATH, headers=headers, body=auth_request.body, within=_FORWARD_TIMEOUT
+        )
+        flight.mender_status = answer.status
+        return answer
 
     return await admissions[flight.anchor].admit(auth_request, flight.attempt, forward)
 
 
 def _enter(
-    journal: Journal,
-    flight: Flight,
-    reason: RefusalReason | None,
-    detail: str,
-    *,
-    mender_status: int | None = None,
-    rule: str | None = None,
+    journal: Journal, flight: Flight, reason: RefusalReason | None, detail: str, rule: str | None = None
 ) -> None:
     """Have a request remembered that was not admitted."""
     claim = flight.attempt.claim if flight.attempt else None
@@ -223,7 +221,7 @@ def _enter(
             claim.auth_key if claim else None,
             reason.label if reason else None,
             detail,
-            mender_status=mender_status,
+            mender_status=flight.mender_status,
             rule=rule,
         )
     )

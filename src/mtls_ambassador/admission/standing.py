@@ -47,7 +47,7 @@ class Ground(StrEnum):
     ADOPTION = "adoption"
     """An operator said that it belongs to this certificate."""
     ADOPT_UNTIL = "adopt_until"
-    """The ledger knows nobody who has it, and the first to come may take it from Mender's records."""
+    """The ledger knows nobody who has it, and the first to come may take it from a key that Mender accepts."""
     ROTATION = "rotation"
     """Somebody has it, or Mender knows it, and the rotation setting allows this certificate to take over."""
     HELD = "held"
@@ -63,6 +63,13 @@ class Standing:
     ground: Ground
     why: str
     """For a person: the setting, adoption or fact that decided."""
+    setting: str | None = None
+    """The setting that keeps it from a better ground, where `why` tells how."""
+
+    @property
+    def rule(self) -> str | None:
+        """What decided if its key is not accepted: a setting or an operator's word; None: neither."""
+        return self.why if self.may_take_over else self.setting
 
     @property
     def may_claim(self) -> bool:
@@ -71,7 +78,7 @@ class Standing:
 
     @property
     def may_take_over(self) -> bool:
-        """Whether its pending key may displace one that Mender accepts.
+        """Whether its pending key may displace one that Mender trusts.
 
         Not of one's own identity: if Mender knows this key as pending and trusts another, an operator wanted it so.
         """
@@ -81,6 +88,14 @@ class Standing:
     def outranks_pending(self) -> bool:
         """Whether its pending key is accepted though another was pending before it."""
         return self.ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
+
+    @property
+    def outranks_preauthorised(self) -> bool:
+        """Whether taking over may do away with keys that wait preauthorised in Mender.
+
+        Somebody prepared them for the device. Being the first to come is no reason to set that aside.
+        """
+        return self.ground in (Ground.ADOPTION, Ground.ROTATION)
 
     @property
     def refusal(self) -> RefusalReason:
@@ -100,6 +115,7 @@ def require_own_identity(claim: Claim, facts: Facts, terms: Terms) -> None:
         raise Refused(
             RefusalReason.CERTIFICATE_HAS_ANOTHER_IDENTITY,
             f"it was admitted as {facts.other_identities[0]}, and claims to be {claim.identity}",
+            rule="identities_per_certificate: 1",
         )
 
 
@@ -122,7 +138,8 @@ def stand(claim: Claim, facts: Facts, terms: Terms, now: dt.datetime) -> Standin
     if adoption is not None and adoption.names(certificate):
         if adoption.kind is not AdoptionKind.SUBJECT or (terms.subjects_are_unique and not facts.subject_is_shared):
             return Standing(Ground.ADOPTION, f"adopted by {adoption.kind} {adoption.value}")
-        return Standing(Ground.HELD, f"adopted by subject {adoption.value}, which does not name one certificate alone")
+        named = f"adopted by subject {adoption.value}"
+        return Standing(Ground.HELD, f"{named}, which does not name one certificate alone", named)
     if holder is None:
         return _unheld(facts, terms, now)
     return _rotated(claim, holder.certificate, facts, terms)
@@ -130,31 +147,38 @@ def stand(claim: Claim, facts: Facts, terms: Terms, now: dt.datetime) -> Standin
 
 def _unheld(facts: Facts, terms: Terms, now: dt.datetime) -> Standing:
     if facts.adoption is not None:
-        return Standing(Ground.HELD, f"adopted by another certificate: {facts.adoption.kind} {facts.adoption.value}")
+        named = f"adopted by {facts.adoption.kind} {facts.adoption.value}"
+        return Standing(Ground.HELD, f"{named}, which is another certificate", named)
     if terms.rotation is Rotation.ANY:
         return Standing(Ground.ROTATION, "rotation: any")
     if terms.adopt_until is not None and now < terms.adopt_until:
         return Standing(Ground.ADOPT_UNTIL, f"adopt_until: {terms.adopt_until:%Y-%m-%d %H:%M %Z}")
-    return Standing(Ground.FREE, "no certificate was admitted with this identity so far")
+    return Standing(Ground.FREE, "no certificate was admitted with this identity so far", f"rotation: {terms.rotation}")
 
 
 def _rotated(claim: Claim, before: Certificate, facts: Facts, terms: Terms) -> Standing:
-    after = claim.certificate
-    held = f"it belongs to the certificate with serial {before.serial}"
-    if before.anchor != after.anchor:
-        return Standing(Ground.HELD, f"{held} of the trust anchor {before.anchor}, not {after.anchor}")
-    if terms.rotation is Rotation.ANY:
-        return Standing(Ground.ROTATION, "rotation: any")
-    if terms.rotation is Rotation.NEVER:
-        return Standing(Ground.HELD, f"{held}, and rotation is never")
+    setting = f"rotation: {terms.rotation}"
+    if before.anchor != claim.certificate.anchor:
+        obstacle, setting = f" of the trust anchor {before.anchor}, not {claim.certificate.anchor}", "trust_anchors"
+    elif terms.rotation is Rotation.ANY:
+        return Standing(Ground.ROTATION, setting)
+    elif terms.rotation is Rotation.NEVER:
+        obstacle = ", and rotation is never"
+    else:
+        obstacle = _obstacle(before, claim.certificate, facts)
+    if not obstacle:
+        return Standing(Ground.ROTATION, setting)
+    return Standing(Ground.HELD, f"it belongs to the certificate with serial {before.serial}{obstacle}", setting)
+
+
+def _obstacle(before: Certificate, after: Certificate, facts: Facts) -> str:
+    """Why `after` does not succeed `before` as a later certificate of the same subject; empty: it does."""
     if not after.subject:
-        return Standing(Ground.HELD, f"{held}, and the new certificate has no subject to compare")
+        return ", and the new certificate has no subject to compare"
     if (before.subject, before.issuer) != (after.subject, after.issuer):
-        return Standing(
-            Ground.HELD, f"{held} and subject {before.subject!r} of {before.issuer!r}, not to this subject and issuer"
-        )
+        return f" and subject {before.subject!r} of {before.issuer!r}, not to this subject and issuer"
     if facts.subject_is_shared:
-        return Standing(Ground.HELD, f"{held}, and certificates of this subject claim other identities too")
+        return ", and certificates of this subject claim other identities too"
     if after.not_before <= before.not_before:
-        return Standing(Ground.HELD, f"{held}, which was not issued before this one")
-    return Standing(Ground.ROTATION, f"rotation: {Rotation.SAME_SUBJECT}")
+        return ", which was not issued before this one"
+    return ""

@@ -148,9 +148,10 @@ class Event:
     """More, for a person; no secrets."""
     mender_id: str | None = None
     mender_status: int | None = None
-    """HTTP status of Mender's answer to the auth request."""
+    """HTTP status of Mender's answer: to the auth request, or to what the edge itself did in Mender (`PREAUTHORISED`,
+    `ACCEPTED`, `ROTATED`, `ADOPTED`)."""
     rule: str | None = None
-    """The binding rule, rotation setting or adoption that decided."""
+    """The binding rule, setting or adoption that decided, or the fact that an admission rests on."""
     adoption: Adoption | None = None
     """What the operator said (`ADOPTION_NOTED`)."""
     token_of: str | None = None

@@ -145,11 +145,16 @@ class Scene(Management):
             raise result
         return answer(result, self.token if result == 200 else f"answer {result}")
 
-    async def admit(self, asked: AuthRequest | None = None, certificate: PeerCertificate = CERTIFICATE) -> Verdict:
+    async def admit(
+        self,
+        asked: AuthRequest | None = None,
+        certificate: PeerCertificate = CERTIFICATE,
+        address: str = "192.0.2.1:4711",
+    ) -> Verdict:
         asked = asked or request()
         key = hashlib.sha256(asked.public_key).hexdigest()
         claim = Claim(asked.identity.normal_form, certificate.record("default"), key)
-        return await self.admission.admit(asked, Attempt("r", "192.0.2.1:4711", claim), self.forward)
+        return await self.admission.admit(asked, Attempt("r", address, claim), self.forward)
 
     async def refusal(self) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -174,6 +179,32 @@ async def test_device_admitted_lately() -> None:
     scene = Scene([200, 200, 200])
     assert [(await scene.admit()).known for _ in range(3)] == [False, True, True]
     assert scene.steps == ["preauthorise", *["forward"] * 3]
+
+
+async def test_one_admitted_lately_is_entered_again_when_he_comes_from_elsewhere() -> None:
+    """A copied key and certificate must leave a trace; a device that asks again from where it was is no news."""
+    scene = Scene([200] * 6)
+    here, there = ("192.0.2.1:4711", "192.0.2.1:4712"), ("[2001:db8::1]:4711", "[2001:db8::1]:4712")
+    for address in (*here, *there, *here):
+        await scene.admit(address=address)
+    admitted = [event for event in scene.events if event.kind is EventKind.ADMITTED]
+    assert [(event.address, event.detail) for event in admitted] == [
+        (here[0], ""),
+        (there[0], "from 192.0.2.1 before"),
+        (here[0], "from [2001:db8::1] before"),
+    ]
+    assert {(event.rule, event.mender_status) for event in admitted[1:]} == {("admitted within the last hour", 200)}
+    assert scene.steps == ["preauthorise", *["forward"] * 6], "nothing is asked for it"
+
+
+async def test_one_who_comes_from_elsewhere_is_remembered_no_longer_for_it() -> None:
+    scene = Scene([200, 200, 200])
+    await scene.admit()
+    scene.clock.now += 59
+    await scene.admit(address="192.0.2.2:4711")
+    scene.clock.now += 1
+    await scene.admit(address="192.0.2.2:4711")
+    assert scene.steps == ["preauthorise", "forward", "forward", "preauthorise", "forward"]
 
 
 async def test_memory_ends() -> None:
@@ -606,7 +637,7 @@ async def test_a_contested_identity_is_not_taken_over_and_its_holder_stays() -> 
     scene.clock.now += 600
     scene.found = device("pending", "accepted")
     scene.facts_known, scene.forwarded = held_by(BEFORE), [401, 200]
-    scene.memory.drop(next(iter(scene.memory._until)))
+    scene.memory.drop(next(iter(scene.memory._admitted)))
     await scene.admit()
     assert scene.told[-2:] == [EventKind.ROTATED, EventKind.ADMITTED]
 

@@ -203,10 +203,12 @@ def test_a_better_standing_changes_only_what_becomes_of_a_pending_key(
 ) -> None:
     decision = decide(device(own, others), our_key(), Standing(ground, "why"))
     without = decide(device(own, others), our_key(), FREE)
+    displaced = {ACCEPTED} if ground is Ground.ADOPT_UNTIL else {ACCEPTED, PREAUTHORIZED}
     taken_over = (
         own is PENDING
-        and bool({ACCEPTED, PREAUTHORIZED} & set(others))
+        and bool(displaced & set(others))
         and not (REJECTED in others and ACCEPTED not in others)
+        and not (ground is Ground.ADOPT_UNTIL and PREAUTHORIZED in others)
     )
     if not taken_over:
         assert decision == without or isinstance(without, Refuse)
@@ -216,6 +218,15 @@ def test_a_better_standing_changes_only_what_becomes_of_a_pending_key(
     assert decision.takes_over
     assert decision.auth_set_id == OURS
     assert decision.leftovers == tuple(f"other-{n}" for n, status in enumerate(others) if status is PREAUTHORIZED)
+
+
+@pytest.mark.parametrize("others", [(PREAUTHORIZED,), (PREAUTHORIZED, ACCEPTED)], ids="+".join)
+def test_the_first_to_come_never_takes_the_place_of_a_preauthorised_key(others: tuple[AuthSetStatus, ...]) -> None:
+    standing = Standing(Ground.ADOPT_UNTIL, "adopt_until: 2026-12-31")
+    decision = decide(device(PENDING, others), our_key(), standing)
+    assert isinstance(decision, Refuse)
+    assert decision.reason is RefusalReason.KEY_CHANGE_NEEDS_APPROVAL
+    assert "preauthorised key" in decision.why
 
 
 @pytest.mark.parametrize("others", OTHERS, ids=lambda others: "+".join(others) or "alone")
@@ -229,4 +240,4 @@ def test_who_comes_after_another_pending_key_needs_more_than_the_first_claim(gro
     standing = Standing(ground, "why")
     decision = decide(device(PENDING, [PENDING], order="another is older"), our_key(), standing)
     strong = ground in (Ground.OWN, Ground.ADOPTION, Ground.ROTATION)
-    assert decision == (Accept(OURS) if strong else Refuse(standing.refusal, "another key came first"))
+    assert decision == (Accept(OURS) if strong else Refuse(standing.refusal, "another key came first", standing.rule))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
 from mtls_ambassador.admission.journal import Attempt, Journal
 from mtls_ambassador.ledger.records import Certificate, Claim, Event, EventKind
 
@@ -33,3 +35,11 @@ def test_everybody_gets_everything() -> None:
             "rotation: any",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("192.0.2.1:4711", "192.0.2.1"), ("[2001:db8::1]:4711", "[2001:db8::1]"), ("?", "")],
+)
+def test_the_host_is_the_address_without_its_port(address: str, host: str) -> None:
+    assert Attempt("r-1", address, Claim("{}", CERTIFICATE, "cd" * 32)).host == host

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from mtls_ambassador.admission.memory import AdmittedLately, admission_key
 
+HOST = "192.0.2.1"
+
 
 class Clock:
     def __init__(self) -> None:
@@ -22,7 +24,7 @@ def test_remembers_for_its_lifetime() -> None:
     clock = Clock()
     memory = AdmittedLately(10, 60, clock)
     assert b"a" not in memory
-    memory.add(b"a")
+    memory.add(b"a", HOST)
     clock.now += 59.9
     assert b"a" in memory
     clock.now += 0.1
@@ -33,9 +35,9 @@ def test_remembers_for_its_lifetime() -> None:
 def test_every_admission_counts_anew() -> None:
     clock = Clock()
     memory = AdmittedLately(10, 60, clock)
-    memory.add(b"a")
+    memory.add(b"a", HOST)
     clock.now += 50
-    memory.add(b"a")
+    memory.add(b"a", HOST)
     clock.now += 50
     assert b"a" in memory
     assert len(memory) == 1
@@ -44,15 +46,29 @@ def test_every_admission_counts_anew() -> None:
 def test_what_was_admitted_longest_ago_goes_first() -> None:
     memory = AdmittedLately(2, 60, Clock())
     for key in (b"a", b"b", b"a", b"c"):
-        memory.add(key)
+        memory.add(key, HOST)
     assert [key for key in (b"a", b"b", b"c") if key in memory] == [b"a", b"c"]
 
 
 def test_forgets_what_it_is_told_to() -> None:
     memory = AdmittedLately(2, 60, Clock())
-    memory.add(b"a")
+    memory.add(b"a", HOST)
     memory.drop(b"a")
     memory.drop(b"never there")
+    assert b"a" not in memory
+
+
+def test_where_one_comes_from_is_remembered_with_him_and_for_no_longer() -> None:
+    clock = Clock()
+    memory = AdmittedLately(10, 60, clock)
+    memory.add(b"a", "192.0.2.1")
+    clock.now += 50
+    assert memory.move(b"a", "192.0.2.1") is None
+    assert memory.move(b"a", "192.0.2.2") == "192.0.2.1"
+    assert memory.move(b"a", "192.0.2.2") is None
+    clock.now += 10
+    assert b"a" not in memory
+    assert memory.move(b"a", "192.0.2.3") is None
     assert b"a" not in memory
 
 
@@ -63,7 +79,7 @@ def test_is_bounded_and_holds_nothing_that_was_not_added(steps: list[tuple[str, 
     for step, number in steps:
         key = bytes([number])
         if step == "a":
-            memory.add(key)
+            memory.add(key, HOST)
             model[key] = clock.now + 10
         elif step == "d":
             memory.drop(key)

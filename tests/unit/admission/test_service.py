@@ -6,7 +6,7 @@ import datetime as dt
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,13 +26,22 @@ from mtls_ambassador.admission.narrator import Narrator
 from mtls_ambassador.admission.policy import identity_binding
 from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.admission.service import Outcomes, Policy, create_app, forwarded_headers
-from mtls_ambassador.admission.standing import Terms
+from mtls_ambassador.admission.standing import Rotation, Terms
 from mtls_ambassador.config.anchors import SINGLE, Anchor, Credentials
 from mtls_ambassador.config.binding import Binding
 from mtls_ambassador.config.binding_form import parse_binding
 from mtls_ambassador.config.values import Rate
 from mtls_ambassador.lab.auth_request import auth_request
-from mtls_ambassador.ledger.records import Claim, Event, Facts
+from mtls_ambassador.ledger.records import (
+    Adoption,
+    AdoptionKind,
+    Certificate,
+    Claim,
+    Event,
+    EventKind,
+    Facts,
+)
+from mtls_ambassador.ledger.records import Holder as Held
 from mtls_ambassador.mender.egress import Answer
 from mtls_ambassador.mender.management import Management
 from mtls_ambassador.mender.session import PersonalAccessToken
@@ -48,6 +57,7 @@ PATH = "/api/devices/v1/authentication/auth_requests"
 CA = CertificateAuthority("My CA")
 SERVER = CA.server("my-server.com")
 DEVICE = CA.device("dev-1")
+NOTHING, DEFAULT = Facts(), Terms()
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +85,14 @@ class Reply:
         return json.loads(self.body)
 
 
-class EmptyMemory:
+@dataclass
+class Remembers:
+    """A ledger that knows this of every claim."""
+
+    known: Facts
+
     async def facts(self, claim: Claim) -> Facts:
-        return Facts()
+        return self.known
 
 
 class Service:
@@ -85,13 +100,15 @@ class Service:
 
     def __init__(
         self,
-        auth: Answer,
+        auth: Answer | list[Answer],
         *management: Answer,
         require_same_key: bool = True,
         binding: object = None,
         rate: Rate | None = None,
         address_rate: Rate | None = None,
         token_key: TokenKey | None = None,
+        facts: Facts = NOTHING,
+        terms: Terms = DEFAULT,
     ) -> None:
         clock = self.clock = Clock()
         self.auth, self.management = auth, list(management)
@@ -99,8 +116,8 @@ class Service:
         self.egress.always = self._mender
         self.events: list[Event] = []
         journal = Journal([self.events.append], lambda: dt.datetime.now(dt.UTC))
-        shared = Shared(AdmittedLately(9, 60, clock), Flights(), Contests(clock), EmptyMemory(), journal)
-        admission = Admission(Management(self.egress, PersonalAccessToken("t", clock), clock), Terms(), shared)
+        shared = Shared(AdmittedLately(9, 60, clock), Flights(), Contests(clock), Remembers(facts), journal)
+        admission = Admission(Management(self.egress, PersonalAccessToken("t", clock), clock), terms, shared)
         policy = Policy(
             require_same_key=require_same_key,
             server_keys=frozenset({spki(SERVER.key.public_key())}),
@@ -132,7 +149,9 @@ class Service:
         return await self._call(method, path, sent, signed.body)
 
     async def _mender(self, sent: Sent) -> Answer:
-        return self.auth if sent.path == PATH else self.management.pop(0)
+        if sent.path != PATH:
+            return self.management.pop(0)
+        return self.auth.pop(0) if isinstance(self.auth, list) else self.auth
 
     async def _call(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
         reply = Reply()
@@ -411,3 +430,158 @@ async def test_what_cannot_be_bound_is_not_handed_out(log: io.StringIO) -> None:
     assert "Mender's answer is no JWT" in log.getvalue()
     assert "a-secret-of-mender" not in log.getvalue()
     assert b"a-secret-of-mender" not in reply.body
+
+
+REFUSED, ADMITTED = EventKind.REFUSED, EventKind.ADMITTED
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+BEFORE = Certificate("ee" * 32, "ff" * 32, "CN=dev-1", "CN=My CA", "02", SINGLE, LONG_AGO, LONG_AGO)
+STRANGER = replace(BEFORE, subject="CN=dev-2")
+UNAUTHORIZED = answer(401, {"error": "dev auth: unauthorized"})
+TOKEN_OF_D1 = answer(200, b"e30.eyJzdWIiOiJkLTEifQ.x")  # {"sub":"d-1"}
+KNOWN_AS_D1 = answer(409, {"id": "d-1"})
+OPERATORS_WORD = Adoption('{"mac":"a"}', AdoptionKind.SUBJECT, "CN=dev-1")
+UNHELD = "no certificate was admitted with this identity so far"
+
+
+def held_by(certificate: Certificate, mender_id: str = "d-1") -> Facts:
+    return Facts(holder=Held(certificate, mender_id, LONG_AGO))
+
+
+def found(own: str, other: str | None = None) -> Answer:
+    """What Mender shows of the device."""
+    sets = [(DEVICE, own), *([(SERVER, other)] if other else [])]
+    return answer(
+        200,
+        {
+            "id": "d-1",
+            "auth_sets": [
+                {"id": status, "pubkey": holder.public_key_pem.decode(), "status": status} for holder, status in sets
+            ],
+        },
+    )
+
+
+Entry = tuple[EventKind, str | None, str | None, int | None]
+
+
+@pytest.mark.parametrize(
+    ("service", "entries"),
+    [
+        (Service(TOKEN, answer(201)), [(EventKind.PREAUTHORISED, None, UNHELD, 201), (ADMITTED, None, UNHELD, 200)]),
+        (
+            Service([UNAUTHORIZED, TOKEN], KNOWN_AS_D1, found("pending"), answer(204)),
+            [(EventKind.ACCEPTED, None, UNHELD, 204), (ADMITTED, None, UNHELD, 200)],
+        ),
+        (
+            Service(
+                [UNAUTHORIZED, TOKEN], KNOWN_AS_D1, found("pending", "accepted"), answer(204), facts=held_by(BEFORE)
+            ),
+            [
+                (EventKind.ROTATED, None, "rotation: same-subject", 204),
+                (ADMITTED, None, "rotation: same-subject", 200),
+            ],
+        ),
+        (
+            Service(
+                [UNAUTHORIZED, TOKEN],
+                KNOWN_AS_D1,
+                found("pending", "accepted"),
+                answer(204),
+                facts=Facts(adoption=OPERATORS_WORD),
+            ),
+            [
+                (EventKind.ADOPTED, None, "adopted by subject CN=dev-1", 204),
+                (ADMITTED, None, "adopted by subject CN=dev-1", 200),
+            ],
+        ),
+        (
+            Service(TOKEN_OF_D1, answer(201), facts=held_by(BEFORE, "formerly")),
+            [
+                (EventKind.PREAUTHORISED, None, "rotation: same-subject", 201),
+                (EventKind.READMITTED, None, "rotation: same-subject", 200),
+                (ADMITTED, None, "rotation: same-subject", 200),
+            ],
+        ),
+        (
+            Service(TOKEN, answer(201), binding={"mode": "warn", "rules": CN_IS_MAC}),
+            [
+                (EventKind.WARNED, None, "subject.CN equals mac", None),
+                (EventKind.PREAUTHORISED, None, UNHELD, 201),
+                (ADMITTED, None, UNHELD, 200),
+            ],
+        ),
+        (
+            Service(answer(500), answer(201)),
+            [(EventKind.PREAUTHORISED, None, UNHELD, 201), (EventKind.ANSWERED, None, None, 500)],
+        ),
+        (
+            Service(TOKEN, binding={"mode": "refuse", "rules": CN_IS_MAC}),
+            [(REFUSED, "identity_mismatch", "subject.CN equals mac", None)],
+        ),
+        (
+            Service(TOKEN, facts=Facts(other_identities=('{"mac":"b"}',))),
+            [(REFUSED, "certificate_has_another_identity", "identities_per_certificate: 1", None)],
+        ),
+        (
+            Service(UNAUTHORIZED, found("pending", "accepted"), facts=held_by(STRANGER)),
+            [(REFUSED, "key_change_needs_approval", "rotation: same-subject", 401)],
+        ),
+        (
+            Service(UNAUTHORIZED, found("pending", "accepted"), facts=held_by(BEFORE), terms=Terms(Rotation.NEVER)),
+            [(REFUSED, "key_change_needs_approval", "rotation: never", 401)],
+        ),
+        (
+            Service(UNAUTHORIZED, KNOWN_AS_D1, found("pending", "accepted")),
+            [(REFUSED, "key_change_needs_approval", "rotation: same-subject", 401)],
+        ),
+        (
+            Service(UNAUTHORIZED, found("pending"), facts=Facts(adoption=replace(OPERATORS_WORD, value="CN=x"))),
+            [(REFUSED, "key_change_needs_approval", "adopted by subject CN=x", 401)],
+        ),
+        (
+            Service(UNAUTHORIZED, KNOWN_AS_D1, found("pending", "rejected")),
+            [(REFUSED, "rejected_by_operator", None, 401)],
+        ),
+        (Service(UNAUTHORIZED, KNOWN_AS_D1, found("rejected", "accepted")), [(REFUSED, "key_superseded", None, 401)]),
+        (Service(UNAUTHORIZED, KNOWN_AS_D1, found("accepted")), [(REFUSED, "mender_refused", None, 401)]),
+        (
+            Service(UNAUTHORIZED, answer(503)),
+            [(REFUSED, "management_unavailable", None, 401)],
+        ),
+        (
+            Service(answer(200, b"no token"), answer(201), token_key=KEY),
+            [
+                (EventKind.PREAUTHORISED, None, UNHELD, 201),
+                (ADMITTED, None, UNHELD, 200),
+                (REFUSED, "token_not_bindable", None, 200),
+            ],
+        ),
+    ],
+    ids=lambda value: ", ".join(entry[1] or entry[0] for entry in value) if isinstance(value, list) else "",
+)
+async def test_what_is_remembered_says_whose_it_was_what_decided_and_what_mender_said(
+    service: Service, entries: list[Entry]
+) -> None:
+    await service.post()
+    told = [(event.kind, event.reason, event.rule, event.mender_status) for event in service.events]
+    assert told == entries
+    for event in service.events:
+        assert (event.request_id, event.address, event.identity) == ("r-1", "192.0.2.1:4711", '{"mac":"a"}')
+        assert event.at.tzinfo is not None
+        assert event.certificate is not None
+        assert event.certificate.serial == DEVICE.serial
+        assert event.certificate.anchor == SINGLE
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({}, "auth_rate_per_certificate"),
+        ({"x_edge_client_cert": quote(ODD_KEY.pem.decode())}, "require_same_key: true"),
+    ],
+)
+async def test_a_setting_that_refuses_before_mender_is_asked_is_the_rule(changes: dict[str, Any], rule: str) -> None:
+    service = Service(TOKEN, answer(201), rate=Rate(1, "h"))
+    await service.post()
+    await service.post(**changes)
+    assert (service.events[-1].rule, service.events[-1].mender_status) == (rule, None)

@@ -62,7 +62,7 @@ async def test_questions(edge: Edge) -> None:
         with pytest.raises(Error, match="no identity and no certificate"):
             edge.asked.target("192.0.2.7")
 
-    edge.lately.add(admission_key(MAC_A, A.key, A.fingerprint))
+    edge.lately.add(admission_key(MAC_A, A.key, A.fingerprint), "192.0.2.1")
     (told,) = await asyncio.to_thread(lambda: list(edge.asked.explain(MAC_A)))
     assert told["live"] == {"contested": False, "remembered": True, "ledger": "ok"}
     await asyncio.to_thread(ask)
@@ -73,7 +73,7 @@ async def test_changes_pass_the_journal(edge: Edge) -> None:
     assert (await asyncio.to_thread(edge.asked.adopt, said))["noted"] == 2
     assert (await asyncio.to_thread(edge.asked.adopt, said))["unchanged"] == 2
     key = admission_key(MAC_A, A.key, A.fingerprint)
-    edge.lately.add(key)
+    edge.lately.add(key, "192.0.2.1")
     target = await asyncio.to_thread(edge.asked.target, A.serial)
     await asyncio.to_thread(edge.asked.forget, target)
     assert key not in edge.lately  # or it could keep this identity beside its next one
