@@ -82,7 +82,7 @@ certificates = Table(
     Column("id", Number, primary_key=True),
     Column("fingerprint", Digest, nullable=False, unique=True),
     Column("key", Digest, nullable=False, index=True),
-    Column("name", Digest, nullable=False, index=True, doc="Of trust anchor, issuer and subject."),
+    Column("name", Digest, nullable=False, index=True, doc="Of issuer and subject."),
     Column("subject", Text, nullable=False),
     Column("issuer", Text, nullable=False),
     Column("serial", Text, nullable=False, index=True),
