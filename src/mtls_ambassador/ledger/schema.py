@@ -107,8 +107,6 @@ devices = Table(
     Column("holder_id", Number, ForeignKey("certificates.id")),
     Column("first_seen", Moment, nullable=False),
     Column("last_admitted", Moment),
-    Column("last_refused", Moment),
-    Column("last_reason", Text),
     Column("last_address", Text, nullable=False),
     Column("contested", Moment, doc="When several keys were last seen to claim it by turns."),
     Column("adoption_kind", Text),

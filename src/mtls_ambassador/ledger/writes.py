@@ -53,7 +53,7 @@ def write(connection: Connection, event: Event, left_out: int | None = 0, *, one
         new = _admit(connection, event, event.identity, event.certificate, certificate_id)
         if new and one_identity_per_key:
             _look_for_others(connection, event, event.identity, event.certificate, certificate_id)
-    elif event.kind is EventKind.REFUSED and event.identity:
+    elif event.kind is EventKind.REFUSED and event.identity and certificate_id is not None:
         _refuse(connection, event, event.identity, certificate_id)
     elif event.kind is EventKind.CONTESTED and event.identity:
         held = devices.c.identity_digest == digest(event.identity)
@@ -238,13 +238,9 @@ def _look_for_others(
     _tell(connection, shared, certificate_id, 0)
 
 
-def _refuse(connection: Connection, event: Event, identity: str, certificate_id: int | None) -> None:
-    """Note it at the device, if there is one: a stranger's claim makes none."""
+def _refuse(connection: Connection, event: Event, identity: str, certificate_id: int) -> None:
+    """Note it with the certificate that was refused: it says nothing about whoever has the identity."""
     name = digest(identity)
-    held = devices.c.identity_digest == name
-    connection.execute(update(devices).where(held).values(last_refused=event.at, last_reason=event.reason))
-    if certificate_id is None:
-        return
     claim = {
         "certificate_id": certificate_id,
         "identity_digest": name,
