@@ -191,9 +191,9 @@ def bare_envoy(directory: Path, material: Material, upstream_port: int) -> Itera
 
 
 @contextlib.contextmanager
-def edge(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
-    """The product, as it is."""
-    with _edge(directory, material, upstream_port) as (port, pid):
+def edge(directory: Path, material: Material, upstream_port: int, **options: object) -> Iterator[Peer]:
+    """The product, as it is, or with other settings."""
+    with _edge(directory, material, upstream_port, **options) as (port, pid):
         yield Peer("edge", port, pid)
 
 

@@ -190,7 +190,7 @@ def _admission(directory: Path, amounts: Amounts, results: Results, tell: Tell) 
         target = Target(peer.port, material.context(known, _VERSIONS["TLS 1.3"]))
         for number in range(amounts.rounds):
             tell(f"admission, round {number + 1} of {amounts.rounds}")
-            data = _auth_request(known, "known")
+            data = auth_request_of(known, "known")
             with target.connect() as connection:
                 load.exchange(connection, data)
                 with _measured(results, "auth request of a known device", peer, amounts.auth_requests):
@@ -201,14 +201,15 @@ def _admission(directory: Path, amounts: Amounts, results: Results, tell: Tell) 
                 name = f"device-{number}-{count}"
                 device = material.device(name)
                 context = material.context(device, _VERSIONS["TLS 1.3"])
-                strangers.append((Target(peer.port, context), _auth_request(device, name)))
+                strangers.append((Target(peer.port, context), auth_request_of(device, name)))
             with _measured(results, "first admission, connection included", peer, amounts.admissions):
                 for stranger, request in strangers:
                     with stranger.connect() as connection:
                         load.exchange(connection, request)
 
 
-def _auth_request(device: Holder, name: str) -> bytes:
+def auth_request_of(device: Holder, name: str) -> bytes:
+    """A whole HTTP request by which a device claims to be the one of this name."""
     signed = auth_request(device.key, {"mac": name})
     headers = {"Host": NAME, **signed.headers, "Content-Length": str(len(signed.body))}
     lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())

@@ -233,6 +233,8 @@ class Ambassador:
     async def drain(self, impatient: asyncio.Event) -> None:
         """Accept nothing more and let requests in progress finish, for `shutdown_grace` or until `impatient` is set."""
         self._stopping = True
+        if self.ledger is not None:
+            self.ledger.end_at_once_on(impatient)
         if self._supervisor is not None:
             await self._supervisor.drain(self._settings.shutdown_grace, impatient.wait)
 

@@ -75,7 +75,7 @@ async def test_a_refused_rotation_then_adopted(tmp_path: Path) -> None:
 
         told = await devices(w, "explain", "mac=52:54:00:12:34:56")
         assert told.status == 0
-        assert f"{IDENTITY}: refused" in told.out
+        assert f"{IDENTITY}: admitted, and another certificate that claims it is refused" in told.out
         assert "belongs to the certificate with serial" in told.out
         assert "(CN=device-1), which was last admitted with it on" in told.out
         assert "(CN=board-7) was refused with it" in told.out
@@ -95,6 +95,9 @@ async def test_a_refused_rotation_then_adopted(tmp_path: Path) -> None:
             assert (answer["kind"], answer["certificate"]["subject"]) == ("certificate", "CN=board-7"), query
             assert [claim["identity"] for claim in answer["refused_with"]] == [IDENTITY]
         assert "CN=device-1" in (await devices(w, "explain", serial)).out
+        (refused,) = (await devices(w, "list", "--refused", "1d", "--json")).lines
+        assert (refused["identity"], refused["certificate"]["subject"]) == (IDENTITY, "CN=board-7")
+        assert refused["last_reason"] == "key_change_needs_approval"
         no = await devices(w, "explain", "52:54:00:ff:ff:ff")
         assert no.status == 1
         assert "searched 1 devices and 2 certificates" in no.err

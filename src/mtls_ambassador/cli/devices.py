@@ -97,7 +97,7 @@ def devices() -> None:
 
 
 @devices.command("list")
-@_lately("--refused", "Refused since then (default: 7d); also claims to identities that no device has.")
+@_lately("--refused", "Who was refused since then (default: 7d), and with which identity.")
 @_lately("--contested", "Claimed by several keys by turns since then (default: 7d).")
 @_lately("--would-refuse", "That binding would have refused since then (default: 7d), were its mode not warn.")
 @click.option("--adopted", is_flag=True, help="Adopted from a manifest or by adopt_until.")

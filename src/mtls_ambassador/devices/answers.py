@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mtls_ambassador.ledger.queries import Device, HistoryEntry, Link, RefusedClaim, SeenCertificate, Warned
+from mtls_ambassador.ledger.claims import RefusedClaim
+from mtls_ambassador.ledger.queries import Device, HistoryEntry, Link, SeenCertificate, Warned
 from mtls_ambassador.ledger.records import Adoption, Certificate
 
 Answer = Mapping[str, Any]
@@ -20,7 +21,7 @@ def line(answer: Answer) -> str:
 
 
 def of_device(device: Device) -> dict[str, Any]:
-    """A device, and who holds it."""
+    """A device, who holds it, and what became of the holder."""
     return {
         "kind": "device",
         "identity": device.identity,
@@ -37,11 +38,12 @@ def of_device(device: Device) -> dict[str, Any]:
 
 
 def of_claim(claim: RefusedClaim) -> dict[str, Any]:
-    """An identity that nobody was admitted with, claimed in vain."""
+    """An identity, and the certificate that was refused with it."""
     return {
         "kind": "claim",
         "identity": claim.identity,
         "certificate": of_certificate(claim.certificate),
+        "last_admitted": _time(claim.last_admitted),
         "last_refused": _time(claim.last_refused),
         "last_reason": claim.last_reason,
     }

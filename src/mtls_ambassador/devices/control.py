@@ -45,7 +45,7 @@ from mtls_ambassador.devices.dossier import Dossier
 from mtls_ambassador.devices.explain import Live
 from mtls_ambassador.devices.manifest import read_adoption
 from mtls_ambassador.devices.operators import SUDO_HEADER, Operator, operator
-from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
+from mtls_ambassador.devices.questions import explained, list_page, look_up, report, shown
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.errors import LedgerUnavailable
 from mtls_ambassador.ledger.ledger import Condition, Ledger
@@ -78,9 +78,9 @@ class Control:
 
     async def devices(self, which: DeviceFilter) -> AsyncIterator[Answer]:
         """A list, page by page; between two pages nothing is held."""
-        place: Place | None = Place()
-        while place is not None:
-            answers, place = await self._ledger.query(partial(list_page, which=which, place=place))
+        after: int | None = 0
+        while after is not None:
+            answers, after = await self._ledger.query(partial(list_page, which=which, after=after))
             for answer in answers:
                 yield answer
 

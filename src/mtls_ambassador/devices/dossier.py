@@ -9,18 +9,17 @@ from sqlalchemy import Connection
 
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.admission.identity import parse_identity
+from mtls_ambassador.ledger.claims import RefusedClaim, refused_claims
 from mtls_ambassador.ledger.queries import (
     Device,
     HistoryEntry,
     HistoryFilter,
     Link,
-    RefusedClaim,
     SeenCertificate,
     device,
     links_of_certificate,
     links_of_identity,
     list_history,
-    refused_claims,
 )
 from mtls_ambassador.ledger.records import Certificate, EventKind
 from mtls_ambassador.ledger.search import search

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mtls_ambassador.devices.dossier import Dossier
+from mtls_ambassador.ledger.claims import RefusedClaim
 from mtls_ambassador.ledger.queries import HistoryEntry, SeenCertificate
 from mtls_ambassador.ledger.records import Certificate, EventKind
 from mtls_ambassador.refusals import RefusalReason
@@ -33,7 +34,10 @@ class Explanation:
     """The explanation of one thing that was found; texts hold what devices sent, and are printed escaped."""
 
     state: str
-    """`admitted`, `refused`, `expected` (adopted, and did not come yet), `free` (nobody holds it) or `contested`."""
+    """`admitted`, `refused`, `expected` (adopted, and did not come yet), `free` (nobody holds it) or `contested`.
+
+    Of an identity it is its holder's: what is refused to others who claim it changes nothing.
+    """
     summary: tuple[str, ...]
     """What happened, in sentences."""
     reason: str | None = None
@@ -78,10 +82,9 @@ def explain(dossier: Dossier, live: Live | None = None) -> Explanation:
 
 def _standing_refusal(dossier: Dossier) -> HistoryEntry | None:
     """The newest refusal of a certificate that was not admitted since."""
-    admitted = {(link.identity, link.certificate.fingerprint): link.last_admitted for link in dossier.links}
+    standing = {(claim.identity, claim.certificate) for claim in dossier.claims if claim.stands}
     for entry in dossier.refusals:
-        key = (entry.identity or "", entry.certificate.fingerprint if entry.certificate else "")
-        if key not in admitted or admitted[key] < entry.at:
+        if (entry.identity, entry.certificate) in standing:
             return entry
     refused = (entry for entry in dossier.history[:1] if entry.kind is EventKind.REFUSED)
     return next(refused, None)
@@ -89,23 +92,29 @@ def _standing_refusal(dossier: Dossier) -> HistoryEntry | None:
 
 def _label(dossier: Dossier) -> str | None:
     """The reason of a refusal that the history no longer has."""
-    admitted = {(link.identity, link.certificate.fingerprint): link.last_admitted for link in dossier.links}
-    for claim in dossier.claims:
-        at = admitted.get((claim.identity, claim.certificate.fingerprint))
-        if at is None or at < claim.last_refused:
-            return claim.last_reason
-    return None
+    return next((claim.last_reason for claim in dossier.claims if claim.stands), None)
 
 
 def _state(dossier: Dossier, refusal: HistoryEntry | None) -> str:
-    device = dossier.device if not isinstance(dossier.match, SeenCertificate) else None
-    admitted = max((link.last_admitted for link in dossier.links), default=None)
-    refused = refusal.at if refusal else max((claim.last_refused for claim in dossier.claims), default=None)
+    """What became of the certificate that was asked for; of an identity, what became of its holder."""
+    match = dossier.match
+    if isinstance(match, RefusedClaim):
+        return "refused"
+    if isinstance(match, SeenCertificate):
+        admitted = max((link.last_admitted for link in dossier.links), default=None)
+        refused = refusal.at if refusal else max((claim.last_refused for claim in dossier.claims), default=None)
+    elif match.holder is not None:
+        admitted, refused = match.last_admitted, match.last_refused
+        if refusal is not None and refusal.certificate == match.holder:  # perhaps before it could claim anything
+            refused = refusal.at
+    elif (adoption := match.adoption) is not None:
+        expected = any(claim.stands and adoption.names(claim.certificate) for claim in dossier.claims)
+        return "refused" if expected else "expected"
+    else:
+        return "free"
     if refused is not None and (admitted is None or refused >= admitted):
         return "refused"
-    if admitted is not None and (device is None or device.holder is not None):
-        return "admitted"
-    return "expected" if device is not None and device.adoption is not None else "free"
+    return "admitted" if admitted is not None else "free"
 
 
 def _about_identity(dossier: Dossier, identity: str) -> Iterator[str]:

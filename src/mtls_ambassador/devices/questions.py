@@ -23,26 +23,9 @@ from mtls_ambassador.devices.answers import (
 from mtls_ambassador.devices.dossier import Dossier, Match, collect, find
 from mtls_ambassador.devices.explain import Live, explain
 from mtls_ambassador.devices.report import Observed, advice
-from mtls_ambassador.ledger.queries import (
-    Device,
-    DeviceFilter,
-    RefusedClaim,
-    Totals,
-    list_devices,
-    totals,
-    warned,
-)
+from mtls_ambassador.ledger.claims import RefusedClaim, list_refused
+from mtls_ambassador.ledger.queries import Device, DeviceFilter, Totals, list_devices, totals, warned
 from mtls_ambassador.ledger.schema import devices, history
-from mtls_ambassador.ledger.strangers import list_strangers
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a list goes on."""
-
-    strangers: bool = False
-    """Among claims to identities that no device has, rather than devices."""
-    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +39,17 @@ class LookedUp:
     """How much there was to search."""
 
 
-def list_page(connection: Connection, which: DeviceFilter, place: Place) -> tuple[list[Answer], Place | None]:
-    """A page of a list, and where it goes on (None: that was all).
+def list_page(connection: Connection, which: DeviceFilter, after: int = 0) -> tuple[list[Answer], int | None]:
+    """A page of a list, and after what it goes on (None: that was all).
 
-    Devices come first. With `refused_since` those follow whom nobody was admitted as: they are no devices.
+    With `refused_since` it is a list of refused certificates, each with the identity that it was refused with: no
+    device is in it because another one claimed its identity.
     """
-    if not place.strangers:
-        page = list_devices(connection, which, after=place.after)
-        if page:
-            return [of_device(device) for device in page], Place(after=page[-1].number)
-        others = which.contested_since or which.warned_since or which.adopted
-        return [], Place(strangers=True) if which.refused_since is not None and not others else None
     if which.refused_since is None:
-        return [], None
-    claims = list_strangers(connection, which.refused_since, after=place.after)
-    answers: list[Answer] = [of_claim(stranger.claim) for stranger in claims]
-    return answers, Place(strangers=True, after=claims[-1].number) if claims else None
+        devices = list_devices(connection, which, after=after)
+        return [of_device(device) for device in devices], devices[-1].number if devices else None
+    claims = list_refused(connection, which.refused_since, which, after=after)
+    return [of_claim(claim) for claim in claims], claims[-1].number if claims else None
 
 
 def look_up(connection: Connection, query: str) -> LookedUp:

@@ -22,7 +22,7 @@ from mtls_ambassador.devices.answers import Answer
 from mtls_ambassador.devices.changes import adoption_as_answer, exact_target, new_adoptions, noted, what_to_forget
 from mtls_ambassador.devices.control_socket import control_socket
 from mtls_ambassador.devices.operators import SUDO_HEADER, Operator, operator
-from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
+from mtls_ambassador.devices.questions import explained, list_page, look_up, report, shown
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.audit import append
 from mtls_ambassador.ledger.database import Database, open_database, opened_for_reading, words, writing
@@ -200,10 +200,10 @@ class LedgerItself:
 
     def devices(self, which: DeviceFilter) -> Iterator[Answer]:
         """See `Source`; opened anew for each page, so that a slow reader holds no transaction."""
-        place: Place | None = Place()
-        while place is not None:
+        after: int | None = 0
+        while after is not None:
             with self._reading() as connection:
-                answers, place = list_page(connection, which, place)
+                answers, after = list_page(connection, which, after)
             yield from answers
 
     def show(self, query: str) -> Iterator[Answer]:

@@ -10,6 +10,7 @@ from mtls_ambassador.devices.answers import Answer
 from mtls_ambassador.printable import escaped
 
 _DECISIONS_SHOWN = 5
+_BESIDE = ", and another certificate that claims it is refused"
 _FACTS = (
     "first_seen", "last_seen", "last_admitted", "last_refused", "last_reason", "refusals", "last_address", "contested",
 )  # fmt: skip
@@ -74,7 +75,8 @@ def explained(answer: Answer) -> Iterator[str]:
     """An explanation."""
     words = answer["explanation"]
     name = answer.get("identity") or f"certificate {(answer.get('certificate') or {}).get('serial')}"
-    yield f"{escaped(name)}: {escaped(words['state'])}"
+    others = answer["kind"] == "device" and words["reason"] and words["state"] != "refused"
+    yield f"{escaped(name)}: {escaped(words['state'])}{_BESIDE if others else ''}"
     yield ""
     yield from (escaped(sentence) for sentence in words["summary"])
     if words["reason"]:

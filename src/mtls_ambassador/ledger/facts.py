@@ -134,8 +134,12 @@ def own_identity(connection: Connection, fingerprint: str) -> str | None:
 
 
 def certificate_name(certificate: Certificate) -> str:
-    """What stands for trust anchor, issuer and subject in the index."""
-    return digest(certificate.anchor, certificate.issuer, certificate.subject)
+    """What stands for issuer and subject in the index.
+
+    Not for the trust anchor: a certificate that moves to another one, or whose anchor is renamed, shares its subject
+    with the same others as before, seen there already or not.
+    """
+    return digest(certificate.issuer, certificate.subject)
 
 
 def _holder(device: Row[*tuple[Any, ...]]) -> Holder | None:

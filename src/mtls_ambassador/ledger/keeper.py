@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,8 @@ BATCH = 250
 """Events in one transaction, at most."""
 
 _LONGEST_TRANSACTION = 0.1  # seconds, by and by: others want to write, too
+# At the end nobody waits for an answer, and somebody for the end; a commit may cost much more than what is in it.
+_LAST_BATCH, _LONGEST_LAST_TRANSACTION = 2500, 1.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _TIDY_EVERY = 60.0
@@ -116,6 +119,7 @@ class Keeper:
         self._wrote_at = 0.0
         self._changed = threading.Condition()
         self._until: float | None = None
+        self._patience = self._latest = 0.0
         self._connection: Connection | None = None
         self._told: str | None = None
         self._pause = _FIRST_PAUSE
@@ -128,11 +132,24 @@ class Keeper:
         """Begin; the database may be down."""
         self._thread.start()
 
-    def stop(self, within: float) -> None:
-        """Write what waits, for at most so many seconds, then end. Does not wait for it."""
+    def stop(self, patience: float, longest: float) -> None:
+        """Write what waits, then end. Does not wait for it.
+
+        Args:
+            patience: Seconds without anything written after which it ends nevertheless.
+            longest: Seconds after which it ends in any case.
+        """
         with self._changed:
-            self._until = self._clock() + within
+            now = self._clock()
+            self._patience, self._latest = patience, now + longest
+            self._until = min(now + patience, self._latest)
+            self._batch = max(self._batch, _LAST_BATCH)
             self._changed.notify()
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until it ends though events wait, negative if it should have; endless before `stop`."""
+        return math.inf if self._until is None else self._until - self._clock()
 
     @property
     def waiting(self) -> int:
@@ -184,7 +201,7 @@ class Keeper:
             self._write(self._connection, writes)
         if read is not None and not read.abandoned():
             self._answer(self._connection, read)
-        if self._clock() >= self._next_tidy:
+        if self._until is None and self._clock() >= self._next_tidy:
             self._tidy(self._connection)
 
     def _next(self) -> tuple[list[Write], Read | None]:
@@ -226,7 +243,7 @@ class Keeper:
             )
         else:
             self.counters.written += done
-            self._batch = min(BATCH, self._batch * 2)
+            self._batch = min(BATCH if self._until is None else _LAST_BATCH, self._batch * 2)
             self._succeed()
         self._wrote_at = self._clock()
         self.counters.last_write_seconds = self._wrote_at - begun
@@ -235,13 +252,16 @@ class Keeper:
                 self._queue.popleft()
             self._writes -= done
             self._waiting_since = self._clock() if self._queue else None
+            if self._until is not None:
+                self._until = min(self._clock() + self._patience, self._latest)
 
     def _write_together(self, connection: Connection, writes: list[Write], begun: float) -> int:
         """Write them in one transaction, as many as its time allows; returns how many."""
+        longest = _LONGEST_TRANSACTION if self._until is None else _LONGEST_LAST_TRANSACTION
         with writing(connection):
             for number, item in enumerate(writes, start=1):
                 write(connection, item.event, item.left_out, one_identity_per_key=self._one_identity_per_key)
-                if self._clock() - begun > _LONGEST_TRANSACTION:
+                if self._clock() - begun > longest:
                     return number
         return len(writes)
 

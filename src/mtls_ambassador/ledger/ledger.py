@@ -1,4 +1,4 @@
-"""The ledger as the edge uses it: told of events without waiting, asked for facts within a second."""
+"""The ledger as the edge uses it: told of events without waiting, asked for facts with some seconds of patience."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _PATIENCE = 3.0
 _SLOW = 1.0
 """Seconds. Slower than this it still answers, and somebody should know before it does not."""
 _FIRST_TRY = 5.0
-_FLUSH = 5.0
+# At the end: what waits is written for as long as the database takes it, up to a limit that a full queue stays under
+# even where an event costs six milliseconds. Whoever kills the edge before loses no more than giving up would.
+_STALLED, _LONGEST_END = 5.0, 60.0
+_TOLD_AT_END = 250
 _FULL_LATELY = 60.0
 _QUERIES_AT_ONCE = 2
 # What one certificate may add to the history in one kind of event.
@@ -91,6 +94,7 @@ class Ledger:
         self._clock = clock
         self._tried = asyncio.Event()
         self._ended = asyncio.Event()
+        self._impatient = asyncio.Event()
         self._keeper = Keeper(
             database,
             retention=retention,
@@ -122,12 +126,15 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Write what waits, and say what could not be written."""
-        self._keeper.stop(_FLUSH)
-        try:
-            async with asyncio.timeout(_FLUSH + 1):
-                await self._ended.wait()
-        except TimeoutError:
-            pass  # it hangs in the database; its thread ends with the process
+        if (waiting := self._keeper.waiting) > _TOLD_AT_END:
+            _log.info("writing to the ledger what waits", waiting=waiting, at_most=f"{_LONGEST_END:g} s")
+        self._keeper.stop(_STALLED, _LONGEST_END)
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._ended, self._impatient)]
+        # A second more than the thread gives itself: if it hangs in the database, it ends with the process.
+        while not any(end.done() for end in ends) and (left := self._keeper.time_left + 1) > 0:
+            await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         lost = self._keeper.waiting
         if lost:
             _log.error(
@@ -135,6 +142,10 @@ class Ledger:
                 ledger=str(self._database),
                 error=self._keeper.trouble or "it is slow",
             )
+
+    def end_at_once_on(self, impatient: asyncio.Event) -> None:
+        """At the end, give up what waits when this is set."""
+        self._impatient = impatient
 
     def record(self, event: Event) -> None:
         """Take an event to be written soon. Never waits and never fails: what does not fit is dropped and counted."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from mtls_ambassador.ledger.records import Adoption, Certificate, EventKind
 from mtls_ambassador.ledger.rows import CERTIFICATE, adoption_of, certificate_of
@@ -31,8 +31,9 @@ class Device:
     first_seen: dt.datetime
     last_admitted: dt.datetime | None
     last_refused: dt.datetime | None
+    """When its holder was; what befell others who claim it is in `claims.list_refused`."""
     last_reason: str | None
-    """Why it was last refused."""
+    """Why its holder was last refused."""
     last_address: str
     """From where it was last admitted."""
     contested: dt.datetime | None
@@ -71,17 +72,6 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedClaim:
-    """An identity that a certificate was refused with; the last two of each."""
-
-    identity: str
-    """Its beginning, if it is very long."""
-    certificate: Certificate
-    last_refused: dt.datetime
-    last_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One event, as it is kept."""
 
@@ -109,6 +99,7 @@ class DeviceFilter:
     """Which devices to list; all that is given must hold."""
 
     refused_since: dt.datetime | None = None
+    """Whom, rather than devices: `claims.list_refused`."""
     contested_since: dt.datetime | None = None
     warned_since: dt.datetime | None = None
     """A binding rule would have refused it since then."""
@@ -152,7 +143,28 @@ class Totals:
     history: int
 
 
-_DEVICES = select(devices, *CERTIFICATE).outerjoin(certificates, devices.c.holder_id == certificates.c.id)
+_DEVICES = (
+    select(devices, claims.c.last_refused, claims.c.last_reason, *CERTIFICATE)
+    .outerjoin(certificates, devices.c.holder_id == certificates.c.id)
+    .outerjoin(
+        claims,
+        and_(claims.c.certificate_id == devices.c.holder_id, claims.c.identity_digest == devices.c.identity_digest),
+    )
+)
+
+
+def conditions(which: DeviceFilter) -> Iterator[ColumnElement[bool]]:
+    """A filter as conditions on the columns of `devices`."""
+    if which.contested_since is not None:
+        yield devices.c.contested >= which.contested_since
+    if which.warned_since is not None:
+        warned = select(history.c.identity_digest).where(
+            history.c.kind == EventKind.WARNED.value, history.c.at >= which.warned_since
+        )
+        yield devices.c.identity_digest.in_(warned)
+    if which.adopted:
+        adopted = select(links.c.device_id).where(links.c.how == EventKind.ADOPTED.value)
+        yield or_(devices.c.adoption_kind.is_not(None), devices.c.id.in_(adopted))
 
 
 def list_devices(
@@ -162,25 +174,11 @@ def list_devices(
 
     Args:
         connection: As for all here.
-        which: None: all.
+        which: None: all. `refused_since` is not looked at.
         after: `number` of the last one of the page before.
         limit: How many at most.
     """
-    which = which or DeviceFilter()
-    wanted: list[ColumnElement[bool]] = [devices.c.id > after]
-    if which.refused_since is not None:
-        wanted.append(devices.c.last_refused >= which.refused_since)
-    if which.contested_since is not None:
-        wanted.append(devices.c.contested >= which.contested_since)
-    if which.warned_since is not None:
-        warned = select(history.c.identity_digest).where(
-            history.c.kind == EventKind.WARNED.value, history.c.at >= which.warned_since
-        )
-        wanted.append(devices.c.identity_digest.in_(warned))
-    if which.adopted:
-        adopted = select(links.c.device_id).where(links.c.how == EventKind.ADOPTED.value)
-        wanted.append(or_(devices.c.adoption_kind.is_not(None), devices.c.id.in_(adopted)))
-    return find_devices(connection, *wanted, limit=limit)
+    return find_devices(connection, devices.c.id > after, *conditions(which or DeviceFilter()), limit=limit)
 
 
 def every_device(connection: Connection, which: DeviceFilter | None = None) -> Iterator[Device]:
@@ -231,30 +229,6 @@ def links_of_identity(connection: Connection, identity: str) -> tuple[Link, ...]
 def links_of_certificate(connection: Connection, fingerprint: str) -> tuple[Link, ...]:
     """With which identities a certificate was admitted, the latest first."""
     return _links(connection, certificates.c.fingerprint == fingerprint)
-
-
-def refused_claims(
-    connection: Connection, *, identity: str | None = None, fingerprint: str | None = None, limit: int = PAGE
-) -> tuple[RefusedClaim, ...]:
-    """Who claimed an identity in vain, or what a certificate claimed in vain, the latest first."""
-    wanted = list[ColumnElement[bool]]()
-    if identity is not None:
-        wanted.append(claims.c.identity_digest == digest(identity))
-    if fingerprint is not None:
-        wanted.append(certificates.c.fingerprint == fingerprint)
-    return find_claims(connection, *wanted, limit=limit)
-
-
-def find_claims(connection: Connection, *wanted: ColumnElement[bool], limit: int) -> tuple[RefusedClaim, ...]:
-    """Refused claims by conditions on their columns and their certificate's, the latest first."""
-    statement = select(claims.c.identity, claims.c.last_refused, claims.c.last_reason, *CERTIFICATE)
-    rows = connection.execute(
-        statement.join(certificates, claims.c.certificate_id == certificates.c.id)
-        .where(*wanted)
-        .order_by(claims.c.last_refused.desc(), claims.c.id.desc())
-        .limit(limit)
-    )
-    return tuple(RefusedClaim(row.identity, certificate_of(row), row.last_refused, row.last_reason) for row in rows)
 
 
 def list_history(

@@ -89,7 +89,7 @@ class Facts:
     other_identities: tuple[str, ...] = ()
     """Other identities that this certificate, or another with its key, was admitted with; a few of them at most."""
     subject_is_shared: bool = False
-    """A certificate of this subject and issuer was admitted, or refused, with another identity."""
+    """A certificate of this subject and issuer was admitted, or refused, with another identity, at whatever anchor."""
     adoption: Adoption | None = None
     """The operator's word about this identity, until the certificate it names was admitted."""
     auth_key_is_anothers: bool = False

@@ -10,14 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, false, func, or_, select
 
-from mtls_ambassador.ledger.queries import (
-    Device,
-    RefusedClaim,
-    SeenCertificate,
-    find_certificates,
-    find_claims,
-    find_devices,
-)
+from mtls_ambassador.ledger.claims import RefusedClaim, find_claims
+from mtls_ambassador.ledger.queries import Device, SeenCertificate, find_certificates, find_devices
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, links
 
 MOST = 50

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from mtls_ambassador.ledger.facts import certificate_name, other_identities, own_identity
-from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Event, EventKind
+from mtls_ambassador.ledger.records import Adoption, Certificate, Event, EventKind
+from mtls_ambassador.ledger.rows import adoption_of
 from mtls_ambassador.ledger.schema import certificates, claims, devices, digest, history, links
 
 CLAIMS_KEPT = 2
@@ -53,7 +54,7 @@ def write(connection: Connection, event: Event, left_out: int | None = 0, *, one
         new = _admit(connection, event, event.identity, event.certificate, certificate_id)
         if new and one_identity_per_key:
             _look_for_others(connection, event, event.identity, event.certificate, certificate_id)
-    elif event.kind is EventKind.REFUSED and event.identity:
+    elif event.kind is EventKind.REFUSED and event.identity and certificate_id is not None:
         _refuse(connection, event, event.identity, certificate_id)
     elif event.kind is EventKind.CONTESTED and event.identity:
         held = devices.c.identity_digest == digest(event.identity)
@@ -93,13 +94,8 @@ def _seen(dialect: str, *, refused: bool) -> Any:
     statement = _insert(dialect, certificates)
     new = statement.excluded
     # Whoever is refused before his trust anchor was looked for keeps the one he is known by.
-    anchored = new.anchor != ""
-    changed = {
-        "last_seen": new.last_seen,
-        "last_address": new.last_address,
-        "anchor": case((anchored, new.anchor), else_=certificates.c.anchor),
-        "name": case((anchored, new.name), else_=certificates.c.name),
-    }
+    anchor = case((new.anchor != "", new.anchor), else_=certificates.c.anchor)
+    changed = {"last_seen": new.last_seen, "last_address": new.last_address, "anchor": anchor}
     if refused:
         changed |= {
             "refusals": certificates.c.refusals + new.refusals,
@@ -109,14 +105,27 @@ def _seen(dialect: str, *, refused: bool) -> Any:
     return statement.on_conflict_do_update(index_elements=["fingerprint"], set_=changed).returning(certificates.c.id)
 
 
-_HOLDER = select(devices.c.id, devices.c.holder_id, devices.c.last_admitted).where(
-    devices.c.identity_digest == bindparam("identity")
-)
+# Statements are made once, as in `facts`.
+_HOLDER = select(
+    devices.c.id, devices.c.holder_id, devices.c.last_admitted, devices.c.adoption_kind, devices.c.adoption_value
+).where(devices.c.identity_digest == bindparam("identity"))
 _LINK = select(links.c.id).where(
     links.c.device_id == bindparam("device"),
     links.c.certificate_id == bindparam("certificate"),
     links.c.auth_key == bindparam("auth_key"),
 )
+_HOW = (
+    select(history.c.kind)
+    .where(
+        history.c.identity_digest == bindparam("identity"),
+        history.c.certificate_id == bindparam("certificate"),
+        history.c.request_id == bindparam("request_id"),
+        history.c.kind.in_(_BY_WHAT),
+    )
+    .order_by(history.c.id.desc())
+    .limit(1)
+)
+_TOLD = insert(history)
 
 
 def _admit(connection: Connection, event: Event, identity: str, certificate: Certificate, certificate_id: int) -> bool:
@@ -153,17 +162,10 @@ def _admit(connection: Connection, event: Event, identity: str, certificate: Cer
         "superseded": not holds,
     }
     connection.execute(_linked(connection.dialect.name), link)
-    if holds:
+    word = adoption_of(before, identity) if before is not None else None
+    if holds and word is not None and word.names(certificate):
         # The operator's word has come true: from now on the identity is the certificate's, and rotates as any other.
-        named = [
-            and_(devices.c.adoption_kind == kind, devices.c.adoption_value == value)
-            for kind, value in (
-                (AdoptionKind.SUBJECT.value, certificate.subject),
-                (AdoptionKind.FINGERPRINT.value, certificate.fingerprint),
-                (AdoptionKind.KEY.value, certificate.key),
-            )
-        ]
-        fulfilled = update(devices).where(devices.c.id == device_id, or_(*named))
+        fulfilled = update(devices).where(devices.c.id == device_id)
         connection.execute(fulfilled.values(adoption_kind=None, adoption_value=None))
     if holds and before is not None and before.holder_id != certificate_id:
         others = and_(links.c.device_id == device_id, links.c.certificate_id != certificate_id)
@@ -204,18 +206,8 @@ def _linked(dialect: str) -> Any:
 
 def _how(connection: Connection, event: Event, identity: str, certificate_id: int) -> str:
     """What the edge did in Mender for this admission: the entry before it, of the same request."""
-    before = (
-        select(history.c.kind)
-        .where(
-            history.c.identity_digest == identity,
-            history.c.certificate_id == certificate_id,
-            history.c.request_id == plain(event.request_id),
-            history.c.kind.in_(_BY_WHAT),
-        )
-        .order_by(history.c.id.desc())
-        .limit(1)
-    )
-    return connection.execute(before).scalar() or EventKind.ADMITTED
+    request = {"identity": identity, "certificate": certificate_id, "request_id": plain(event.request_id)}
+    return connection.execute(_HOW, request).scalar() or EventKind.ADMITTED
 
 
 def _look_for_others(
@@ -238,13 +230,9 @@ def _look_for_others(
     _tell(connection, shared, certificate_id, 0)
 
 
-def _refuse(connection: Connection, event: Event, identity: str, certificate_id: int | None) -> None:
-    """Note it at the device, if there is one: a stranger's claim makes none."""
+def _refuse(connection: Connection, event: Event, identity: str, certificate_id: int) -> None:
+    """Note it with the certificate that was refused: it says nothing about whoever has the identity."""
     name = digest(identity)
-    held = devices.c.identity_digest == name
-    connection.execute(update(devices).where(held).values(last_refused=event.at, last_reason=event.reason))
-    if certificate_id is None:
-        return
     claim = {
         "certificate_id": certificate_id,
         "identity_digest": name,
@@ -342,7 +330,7 @@ def _tell(connection: Connection, event: Event, certificate_id: int | None, left
         "rule": event.rule,
         "left_out": left_out,
     }
-    connection.execute(insert(history), entry)
+    connection.execute(_TOLD, entry)
 
 
 def plain(text: str, longest: int | None = LONGEST_TEXT) -> str:

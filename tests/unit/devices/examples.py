@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from mtls_ambassador.devices.answers import Answer
 from mtls_ambassador.devices.operators import Operator
-from mtls_ambassador.devices.questions import Place, list_page
+from mtls_ambassador.devices.questions import list_page
 from mtls_ambassador.ledger.database import writing
 from mtls_ambassador.ledger.queries import DeviceFilter
 from mtls_ambassador.ledger.records import Event, EventKind
@@ -38,9 +38,9 @@ def tell(connection: Connection, *events: Event) -> None:
 
 def every_page(connection: Connection, which: DeviceFilter) -> Iterator[Answer]:
     """A whole list."""
-    place: Place | None = Place()
-    while place is not None:
-        answers, place = list_page(connection, which, place)
+    after: int | None = 0
+    while after is not None:
+        answers, after = list_page(connection, which, after)
         yield from answers
 
 

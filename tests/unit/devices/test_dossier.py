@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Connection
 
 from mtls_ambassador.devices.dossier import collect, find, normal_query
-from mtls_ambassador.ledger.queries import Device, RefusedClaim, SeenCertificate
+from mtls_ambassador.ledger.claims import RefusedClaim
+from mtls_ambassador.ledger.queries import Device, SeenCertificate
 from mtls_ambassador.ledger.records import EventKind
 from tests.unit.devices.examples import HELD, MAC_A, MAC_B, NEW_A, STORY, A, B, event, tell
 

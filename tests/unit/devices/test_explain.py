@@ -8,6 +8,7 @@ from mtls_ambassador.devices.dossier import collect, find
 from mtls_ambassador.devices.explain import Explanation, Live, explain
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Event, EventKind
 from tests.unit.devices.examples import HELD, MAC_A, MAC_B, MINUTE, NEW_A, NOW, STORY, A, B, event, tell
+from tests.unit.ledger.examples import certificate
 
 
 def explained(connection: Connection, query: str, live: Live | None = None) -> Explanation:
@@ -18,7 +19,7 @@ def explained(connection: Connection, query: str, live: Live | None = None) -> E
 def test_a_rotation_that_was_refused(connection: Connection) -> None:
     tell(connection, *STORY)
     told = explained(connection, MAC_A)
-    assert told.state == "refused"
+    assert told.state == "admitted"  # its holder is; that another certificate claims it does it no harm
     assert "\n".join(told.summary) == (
         f"{MAC_A} belongs to the certificate with serial {A.serial} (CN=device-a), which was last admitted with it "
         "on 2026-06-01 at 12:00:00 UTC from 192.0.2.7:4711.\n"
@@ -66,6 +67,28 @@ def test_the_holder_lives_on_beside_a_claimant(connection: Connection) -> None:
     assert (told.state, told.reason) == ("admitted", "key_change_needs_approval")
 
 
+def test_an_identity_is_refused_if_its_holder_is(connection: Connection) -> None:
+    own = event(EventKind.REFUSED, at=NOW + 2 * MINUTE, reason="rejected_by_operator")
+    tell(connection, *STORY, own)
+    assert explained(connection, MAC_A).state == "refused"
+    tell(connection, event(at=NOW + 3 * MINUTE))
+    assert explained(connection, MAC_A).state == "admitted"
+
+
+def test_an_identity_is_refused_if_its_holder_is_before_it_claims_one(connection: Connection) -> None:
+    tell(connection, *STORY, event(EventKind.REFUSED, None, B, at=NOW + 3 * MINUTE, reason="malformed_request"))
+    told = explained(connection, MAC_B)
+    assert (told.state, told.reason) == ("refused", "malformed_request")
+
+
+def test_a_very_long_identity_that_is_let_in_again(connection: Connection) -> None:
+    """Of it the beginning alone is kept where it was claimed in vain."""
+    name = f'{{"mac":"{"a" * 5000}"}}'
+    tell(connection, event(EventKind.REFUSED, name, reason="busy"), event(identity=name, at=NOW + MINUTE))
+    told = explained(connection, A.serial)
+    assert (told.state, told.reason) == ("admitted", None)
+
+
 def test_another_identity_of_its_certificate(connection: Connection) -> None:
     reason = "certificate_has_another_identity"
     tell(connection, *STORY, event(EventKind.REFUSED, '{"mac":"zz"}', B, at=NOW + 3 * MINUTE, reason=reason))
@@ -78,8 +101,13 @@ def test_another_identity_of_its_certificate(connection: Connection) -> None:
 def test_adopted_and_not_there_yet(connection: Connection) -> None:
     said = Adoption(MAC_A, AdoptionKind.SUBJECT, "CN=x")
     tell(connection, Event(NOW, EventKind.ADOPTION_NOTED, identity=MAC_A, adoption=said))
+    thief = event(EventKind.REFUSED, of=B, at=NOW + MINUTE, reason="key_change_needs_approval")
+    tell(connection, thief)
     told = explained(connection, MAC_A)
     assert told.state == "expected"
+    awaited = event(EventKind.REFUSED, of=certificate("x", subject="CN=x"), at=NOW + MINUTE, reason="device_limit")
+    tell(connection, awaited)
+    assert explained(connection, MAC_A).state == "refused"
     assert "An operator gave it to the certificate with subject CN=x (devices adopt)." in told.summary
 
 
@@ -87,6 +115,9 @@ def test_forgotten(connection: Connection) -> None:
     tell(connection, *STORY, Event(NOW + 4 * MINUTE, EventKind.FORGOTTEN, certificate=B))
     told = explained(connection, MAC_B)
     assert told.state == "free"
+    thief = event(EventKind.REFUSED, MAC_B, A, at=NOW + 5 * MINUTE, reason="certificate_has_another_identity")
+    tell(connection, thief)
+    assert explained(connection, MAC_B).state == "free"
     assert told.summary[0].startswith(f"Nobody holds {MAC_B}: its certificate was forgotten.")
 
 

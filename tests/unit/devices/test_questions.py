@@ -6,18 +6,21 @@ import json
 
 from sqlalchemy import Connection
 
-from mtls_ambassador.devices.questions import Place, explained, list_page, look_up, report, shown
+from mtls_ambassador.devices.questions import explained, list_page, look_up, report, shown
 from mtls_ambassador.ledger.queries import DeviceFilter
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Event, EventKind
 from tests.unit.devices.examples import MAC_A, MAC_B, MINUTE, NEW_A, NOW, STORY, B, event, every_page, tell
 from tests.unit.ledger.examples import certificate
 
 
-def test_refused_ones_and_those_who_are_no_device(connection: Connection) -> None:
+def test_who_was_refused_and_not_whose_identity_it_claimed(connection: Connection) -> None:
     stranger = event(EventKind.REFUSED, '{"mac":"zz"}', certificate("z"), at=NOW + MINUTE, reason="device_limit")
     tell(connection, *STORY, stranger)
     found = list(every_page(connection, DeviceFilter(refused_since=NOW)))
-    assert [(one["kind"], one["identity"]) for one in found] == [("device", MAC_A), ("claim", '{"mac":"zz"}')]
+    assert [(one["kind"], one["identity"], one["certificate"]["serial"]) for one in found] == [
+        ("claim", MAC_A, NEW_A.serial),
+        ("claim", '{"mac":"zz"}', certificate("z").serial),
+    ]
     assert not list(every_page(connection, DeviceFilter(refused_since=NOW + 2 * MINUTE)))
     assert [one["identity"] for one in every_page(connection, DeviceFilter())] == [MAC_A, MAC_B]
     assert not list(every_page(connection, DeviceFilter(refused_since=NOW, adopted=True)))
@@ -25,11 +28,11 @@ def test_refused_ones_and_those_who_are_no_device(connection: Connection) -> Non
 
 def test_a_list_goes_on_where_it_was(connection: Connection) -> None:
     tell(connection, *(event(identity=f'{{"n":{n}}}', of=certificate(str(n))) for n in range(600)))
-    first, place = list_page(connection, DeviceFilter(), Place())
-    assert place is not None
-    second, place = list_page(connection, DeviceFilter(), place)
+    first, after = list_page(connection, DeviceFilter())
+    assert after is not None
+    second, after = list_page(connection, DeviceFilter(), after)
     assert (len(first), len(second)) == (500, 100)
-    assert list_page(connection, DeviceFilter(), place or Place()) == ([], None)
+    assert list_page(connection, DeviceFilter(), after or 0) == ([], None)
 
 
 def test_adopted(connection: Connection) -> None:
@@ -54,7 +57,7 @@ def test_show_and_explain(connection: Connection) -> None:
     assert [entry["event"] for entry in one["history"]] == ["refused", "admitted"]
     (more,) = explained(look_up(connection, MAC_A))
     assert more["live"] is None
-    assert more["explanation"]["state"] == "refused"
+    assert more["explanation"]["state"] == "admitted"
     assert one.items() <= more.items()
     json.dumps(more)
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete
 
+from mtls_ambassador.admission.standing import Ground, Terms, stand
 from mtls_ambassador.ledger.database import reading, writing
 from mtls_ambassador.ledger.facts import MOST_OTHERS, read_facts
 from mtls_ambassador.ledger.records import Adoption, AdoptionKind, Certificate, Claim, Event, EventKind, Facts, Holder
@@ -123,9 +124,32 @@ def test_a_predecessors_thief_does_not_spoil_the_subject(connection: Connection)
     assert facts(connection, [], claim(MAC_C, certificate("latest", subject=A.subject))).subject_is_shared
 
 
-def test_another_anchors_subjects_are_others(connection: Connection) -> None:
-    elsewhere = replace(certificate("elsewhere", subject=A.subject), anchor="plant-2")
-    assert not facts(connection, [event(), event(REFUSED, MAC_B, elsewhere)], claim()).subject_is_shared
+@pytest.mark.parametrize("seen_again", range(6))
+def test_a_subject_stays_shared_while_its_fleet_moves_to_another_anchor(
+    connection: Connection, seen_again: int
+) -> None:
+    """However many of it came since: what an anchor is called says nothing about who shares a subject."""
+    fleet = [replace(certificate(str(number), subject="CN=fleet"), anchor="plant-1") for number in range(5)]
+    identities = [f'{{"mac":"{number}"}}' for number in range(5)]
+    before = [event(identity=identity, of=one) for identity, one in zip(identities, fleet, strict=True)]
+    after = [
+        replace(one, at=NOW + SECOND, certificate=replace(of, anchor="plant-2"))
+        for one, of in zip(before, fleet, strict=True)
+    ]
+    thief = replace(certificate("thief", subject="CN=fleet"), anchor="plant-2", not_before=NOW)
+    known = facts(connection, before + after[:seen_again], claim(identities[0], thief))
+    assert known.subject_is_shared
+    assert stand(claim(identities[0], thief), known, Terms(), NOW).ground is Ground.HELD
+
+
+def test_a_moved_device_rotates_once_its_certificate_was_seen_at_its_new_anchor(connection: Connection) -> None:
+    moved = replace(A, anchor="plant-2")
+    renewed = replace(certificate("renewed", subject=A.subject), anchor="plant-2", not_before=NOW)
+    before = facts(connection, [event()], claim(of=renewed))
+    assert stand(claim(of=renewed), before, Terms(), NOW).ground is Ground.HELD
+    assert facts(connection, [], claim(of=moved)).known
+    after = facts(connection, [event(of=moved, at=NOW + SECOND)], claim(of=renewed))
+    assert stand(claim(of=renewed), after, Terms(), NOW).ground is Ground.ROTATION
 
 
 def test_of_many_other_identities_a_few_are_told(connection: Connection) -> None:

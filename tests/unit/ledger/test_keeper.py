@@ -79,7 +79,7 @@ def kept(directory: Path, **more: Any) -> Iterator[Kept]:
     try:
         yield made
     finally:
-        made.keeper.stop(DEADLINE)
+        made.keeper.stop(DEADLINE, DEADLINE)
         assert made.ended.wait(DEADLINE)
 
 
@@ -226,7 +226,7 @@ def test_what_waits_is_written_before_the_end(directory: Path, faults: Faults) -
     with kept(directory) as ledger:
         for number in range(100):
             ledger.record(number)
-        ledger.keeper.stop(DEADLINE)
+        ledger.keeper.stop(DEADLINE, DEADLINE)
         assert not ledger.record(100)
         faults.gate.set()
         assert ledger.ended.wait(DEADLINE)
@@ -240,7 +240,7 @@ def test_the_end_comes_in_its_time_though_the_database_is_down(directory: Path, 
     ledger = Kept(directory)
     ledger.keeper.start()
     ledger.record(1)
-    ledger.keeper.stop(0.2)
+    ledger.keeper.stop(0.2, DEADLINE)
     assert ledger.ended.wait(DEADLINE)
     assert ledger.keeper.waiting == 1
 

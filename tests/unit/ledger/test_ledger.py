@@ -15,9 +15,9 @@ from mtls_ambassador.ledger import keeper as keeping
 from mtls_ambassador.ledger import ledger as facade
 from mtls_ambassador.ledger.database import Database, opened_for_reading
 from mtls_ambassador.ledger.errors import LedgerUnavailable
-from mtls_ambassador.ledger.ledger import Condition, Ledger
-from mtls_ambassador.ledger.queries import list_devices, list_history
-from mtls_ambassador.ledger.records import EventKind, Facts, Holder
+from mtls_ambassador.ledger.ledger import ROOM, Condition, Ledger
+from mtls_ambassador.ledger.queries import list_devices, list_history, totals
+from mtls_ambassador.ledger.records import Event, EventKind, Facts, Holder
 from mtls_ambassador.ledger.schema import certificates
 from mtls_ambassador.ledger.writes import write
 from tests.unit.ledger.examples import MAC_A, NOW, A, certificate, claim, database, event
@@ -121,7 +121,7 @@ async def test_a_ledger_that_cannot_be_opened_stops_nothing(tmp_path: Path) -> N
 async def test_what_could_not_be_written_at_the_end_is_said(
     directory: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facade, "_FLUSH", 0.05)
+    monkeypatch.setattr(facade, "_STALLED", 0.05)
     with capture_logs() as logged:
         async with ledger(directory) as kept:
             kept.record(event())
@@ -130,13 +130,63 @@ async def test_what_could_not_be_written_at_the_end_is_said(
     gate.set()
 
 
-async def test_the_end_writes_what_waits(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facade, "_FLUSH", DEADLINE)
-    async with ledger(directory) as kept:
-        for number in range(200):
-            kept.record(event(identity=f'{{"n":{number}}}', of=certificate(str(number))))
+class Worked:
+    """A clock that only the database's work moves: so many seconds for each event."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, each: float) -> None:
+        self.now, self._each = 1000.0, each
+        monkeypatch.setattr(keeping, "write", self._write)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def _write(self, *arguments: Any, **more: Any) -> None:
+        write(*arguments, **more)
+        self.now += self._each
+
+
+def admissions(count: int) -> list[Event]:
+    return [event(identity=f'{{"n":{number}}}', of=certificate(str(number))) for number in range(count)]
+
+
+async def test_a_full_queue_is_written_at_the_end_if_the_database_is_well(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Worked(monkeypatch, each=0.002)
+    with capture_logs() as logged:
+        async with ledger(directory, clock=clock) as kept:
+            for one in admissions(ROOM):
+                kept.record(one)
+            assert kept.counters.dropped == 0
+    assert [line["event"] for line in logged] == ["writing to the ledger what waits"]
     with opened_for_reading(database(directory)) as connection:
-        assert len(list_devices(connection, limit=1000)) == 200
+        assert totals(connection).devices == ROOM
+
+
+async def test_a_database_that_is_very_slow_is_not_waited_for_for_ever(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Worked(monkeypatch, each=4.0)
+    with capture_logs() as logged:
+        async with ledger(directory, clock=clock) as kept:
+            begun = clock.now
+            for one in admissions(100):
+                kept.record(one)
+    assert clock.now - begun >= 60.0
+    assert "events could not be written" in logged[-1]["event"]
+    with opened_for_reading(database(directory)) as connection:
+        assert totals(connection).devices == kept.counters.written < 100
+
+
+async def test_an_impatient_end_waits_for_nothing(directory: Path, gate: threading.Event) -> None:
+    impatient = asyncio.Event()
+    with capture_logs() as logged:
+        async with ledger(directory, clock=lambda: 1000.0) as kept:
+            kept.end_at_once_on(impatient)
+            kept.record(event())
+            asyncio.get_running_loop().call_soon(impatient.set)
+    assert logged[-1]["event"].startswith("1 events could not be written")
+    gate.set()
 
 
 async def test_a_certificate_that_is_refused_all_the_time_does_not_fill_the_history(directory: Path) -> None:
@@ -178,7 +228,7 @@ async def test_a_query_does_not_wait_for_writes(directory: Path, gate: threading
 
 
 async def test_no_password_is_ever_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facade, "_FLUSH", 0.05)
+    monkeypatch.setattr(facade, "_STALLED", 0.05)
     place = Database.at("postgresql://edge:hunter2@127.0.0.1:1/ledger", Path("/nowhere"))
     with capture_logs() as logged:
         async with Ledger(place, DAY) as kept:

@@ -11,7 +11,6 @@ from mtls_ambassador.ledger import queries
 from mtls_ambassador.ledger.database import reading, writing
 from mtls_ambassador.ledger.queries import (
     DeviceFilter,
-    HistoryEntry,
     HistoryFilter,
     Totals,
     device,
@@ -20,7 +19,6 @@ from mtls_ambassador.ledger.queries import (
     links_of_identity,
     list_devices,
     list_history,
-    refused_claims,
     totals,
     warned,
 )
@@ -61,7 +59,8 @@ def test_devices_come_in_the_order_in_which_they_came(told: Connection) -> None:
         a, b, c = list_devices(told)
     assert [a.identity, b.identity, c.identity] == [MAC_A, MAC_B, MAC_C]
     assert (a.holder, a.mender_id, a.last_admitted) == (certificate("new"), "m1", at(6))
-    assert (a.last_refused, a.last_reason, a.last_address) == (at(7), "key_superseded", "192.0.2.7:4711")
+    # That it was refused with its predecessor says nothing about the certificate that holds it.
+    assert (a.last_refused, a.last_reason, a.last_address) == (None, None, "192.0.2.7:4711")
     assert (b.contested, b.last_refused, b.adoption) == (at(4), None, None)
     assert (c.holder, c.adoption) == (None, Adoption(MAC_C, AdoptionKind.SUBJECT, "CN=c"))
 
@@ -69,17 +68,25 @@ def test_devices_come_in_the_order_in_which_they_came(told: Connection) -> None:
 @pytest.mark.parametrize(
     ("which", "identities"),
     [
-        (DeviceFilter(refused_since=NOW), [MAC_A]),
-        (DeviceFilter(refused_since=NOW + 8 * SECOND), []),
         (DeviceFilter(contested_since=NOW), [MAC_B]),
         (DeviceFilter(warned_since=NOW + SECOND), [MAC_A]),
         (DeviceFilter(warned_since=NOW + 6 * SECOND), []),
-        (DeviceFilter(contested_since=NOW, refused_since=NOW), []),
+        (DeviceFilter(contested_since=NOW, warned_since=NOW), []),
     ],
 )
 def test_devices_that_something_happened_to(told: Connection, which: DeviceFilter, identities: list[str]) -> None:
     with reading(told):
         assert [found.identity for found in list_devices(told, which)] == identities
+
+
+def test_a_device_is_refused_if_its_holder_is(told: Connection) -> None:
+    with writing(told):
+        write(told, event(REFUSED, of=certificate("new"), at=NOW + 9 * SECOND, reason="rejected_by_operator"))
+        write(told, event(REFUSED, MAC_A, B, at=NOW + 10 * SECOND, reason="certificate_has_another_identity"))
+    with reading(told):
+        a, b, _ = list_devices(told)
+    assert (a.last_refused, a.last_reason) == (at(9), "rejected_by_operator")
+    assert (b.last_refused, b.last_reason) == (None, None)
 
 
 def test_a_large_fleet_comes_page_by_page(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,43 +114,6 @@ def test_the_certificates_of_a_device_the_latest_first(told: Connection) -> None
     assert (now.certificate, now.superseded, now.last_admitted) == (certificate("new"), False, at(6))
     assert (before.certificate, before.superseded, before.auth_key) == (A, True, A.key)
     assert its == before
-
-
-def test_who_was_refused_with_what(told: Connection) -> None:
-    with reading(told):
-        (by_identity,) = refused_claims(told, identity=MAC_C)
-        (by_certificate,) = refused_claims(told, fingerprint=certificate("c").fingerprint)
-        assert len(refused_claims(told)) == 2
-    assert by_identity == by_certificate
-    assert (by_identity.identity, by_identity.last_reason) == (MAC_C, "busy")
-
-
-@pytest.mark.parametrize(
-    ("which", "numbers"),
-    [
-        (HistoryFilter(), [9, 8, 7, 6, 5, 4, 3, 2, 1]),
-        (HistoryFilter(identity=MAC_A), [8, 7, 6, 2, 1]),
-        (HistoryFilter(identity=MAC_C), [9, 4]),
-        (HistoryFilter(fingerprint=B.fingerprint), [5, 3]),
-        (HistoryFilter(fingerprint="ab" * 32), []),
-        (HistoryFilter(kinds=(WARNED, REFUSED)), [8, 6, 4, 1]),
-        (HistoryFilter(reason="busy"), [4]),
-        (HistoryFilter(rule="cn-is-mac"), [6, 1]),
-        (HistoryFilter(request_id="request-c"), [4]),
-        (HistoryFilter(since=NOW + 7 * SECOND), [9, 8]),
-        (HistoryFilter(until=NOW + SECOND), [1]),
-        (HistoryFilter(identity=MAC_A, kinds=(REFUSED,)), [8]),
-    ],
-)
-def test_history_is_told_the_latest_first(told: Connection, which: HistoryFilter, numbers: list[int]) -> None:
-    with reading(told):
-        entries = list_history(told, which)
-        assert [entry.number for entry in entries] == numbers
-        pages, before = list[HistoryEntry](), None
-        while page := list_history(told, which, before=before, limit=2):
-            pages += page
-            before = page[-1].number
-        assert tuple(pages) == entries
 
 
 def test_an_entry_has_all_that_was_said(told: Connection) -> None:

@@ -60,8 +60,6 @@ def upgrade() -> None:
         sa.Column("holder_id", _NUMBER),
         sa.Column("first_seen", sa.BigInteger(), nullable=False),
         sa.Column("last_admitted", sa.BigInteger()),
-        sa.Column("last_refused", sa.BigInteger()),
-        sa.Column("last_reason", sa.Text()),
         sa.Column("last_address", sa.Text(), nullable=False),
         sa.Column("contested", sa.BigInteger()),
         sa.Column("adoption_kind", sa.Text()),
