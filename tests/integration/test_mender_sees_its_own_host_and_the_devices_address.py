@@ -209,6 +209,60 @@ async def test_wildcard_names(tmp_path: Path) -> None:
             assert (await ordinary(w, host)).headers["x-forwarded-host"] == (forwarded,), host
 
 
+async def test_what_only_ends_in_a_wildcard_name(tmp_path: Path) -> None:
+    """Envoy takes it for a name under the wildcard, whatever stands before it."""
+    ca = CertificateAuthority("My CA")
+    server = ca.server("x", san=["DNS:example.com", "DNS:*.example.com", "DNS:my-server.com"])
+    async with world(tmp_path, ca=ca, server=server) as w:
+        await quiet(w)
+        context = w.client_context(w.ca.device("dev-1"))
+        before = len(w.relay.seen)
+        answers = dict[str, int]()
+        for host in (
+            "evil.test,x.example.com",
+            "evil.test\r\nHost: x.example.com",
+            "evil.test%2f.example.com",
+            "evil.test%00.example.com",
+            "evil.test;.example.com",
+            "evil.test=.example.com",
+            "evil.test&.example.com",
+            "evil.test(.example.com",
+            "evil.test'.example.com",
+            "evil.test!.example.com",
+            "evil.test$.example.com",
+            "evil.test~.example.com",
+            "evil.test/.example.com",
+            "evil.test?.example.com",
+            "evil.test#.example.com",
+            "evil.test\\.example.com",
+            "evil.test@x.example.com",
+            "evil.test:1@x.example.com",
+            "evil.test:.example.com",
+            "[::1].example.com",
+            "*.example.com",
+            "a.b.example.com",
+            "evil.test..example.com",
+            ".example.com",
+            "x.example.com:1,evil.test:2",
+            "x.example.com:",
+            "x.example.com:123456",
+            "\xe4.example.com",
+        ):
+            answers[host] = (await attempt(w.edge.port, request("GET", INVENTORY, host=host), context)).answer.status
+        target = f"https://evil.test,x.example.com{INVENTORY}"
+        answers[target] = (await attempt(w.edge.port, request("GET", target), context)).answer.status
+        passed = [host for host, status in answers.items() if status != 400]
+        # What Envoy takes for another's name, which Mender never hears.
+        assert passed == [
+            "evil.test:1@x.example.com",
+            "evil.test:.example.com",
+            ".example.com",
+            "x.example.com:1,evil.test:2",
+        ]
+        seen = parse_requests(bytes(w.relay.seen[before:]))
+        assert [one.headers["x-forwarded-host"] for one in seen] == [("example.com",)] * len(passed)
+
+
 async def test_wildcard_name_alone(tmp_path: Path) -> None:
     """There is no name to fall back on; then Mender uses its own."""
     ca = CertificateAuthority("My CA")

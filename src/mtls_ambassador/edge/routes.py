@@ -39,6 +39,7 @@ end
 _NAMED = "named"
 _DOWNLOADS = r"/api/devices/v[0-9.]+/deployments/download([/?].*)?"
 """Links to artifacts, query included: they are signed themselves, and clients send no token with them."""
+_LABEL = "[A-Za-z0-9_-]+"
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
@@ -46,8 +47,7 @@ def edge_routes(plan: EdgePlan) -> Json:
     """The route table of the device-facing listener.
 
     Two virtual hosts with the same routes differ in `X-Forwarded-Host`: a device that used a name our certificate
-    bears gets links with that very name and port; any other gets the certificate's first name. (A wildcard stands for
-    more than one label here. No client that verifies our certificate gets that far.)
+    bears gets links with that very name and port; any other gets the certificate's first name.
     """
     domains = [domain for domain in map(_domain, plan.server_names) if domain]
     hosts: list[Json] = []
@@ -104,7 +104,7 @@ def _domain(name: str) -> str | None:
 def _virtual_host(plan: EdgePlan, name: str, domains: list[str], forwarded_host: str | None) -> Json:
     host: Json = {"name": name, "domains": sorted(set(domains)), "routes": _device_routes(plan)}
     if name == _NAMED:
-        host["routes"].insert(0, _odd_authority_route())
+        host["routes"].insert(0, _odd_authority_route(host["domains"]))
     if forwarded_host is not None:
         host["request_headers_to_add"] = [_set_header("x-forwarded-host", forwarded_host)]
     return host
@@ -132,11 +132,22 @@ def _device_routes(plan: EdgePlan) -> list[Json]:
     ]
 
 
-def _odd_authority_route() -> Json:
-    """Envoy matches a host up to its last colon, whatever follows; Mender would find that in links it makes."""
-    authority = r"([^:@\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+def _odd_authority_route(domains: list[str]) -> Json:
+    """Answers whoever comes here with more than a name of ours and maybe a port: Mender would find that in its links.
+
+    Envoy matches a host up to its last colon, whatever follows, and lets a wildcard stand for any text at all; for
+    certificates it is one label (RFC 9525 section 6.3).
+    """
+    authority = f"(?i)({'|'.join(map(_authority, domains))})(:[0-9]{{1,5}})?"
     matcher = {"name": ":authority", "string_match": {"safe_regex": {"regex": authority}}, "invert_match": True}
     return {"match": {"prefix": "/", "headers": [matcher]}, "direct_response": {"status": 400}}
+
+
+def _authority(domain: str) -> str:
+    """The hosts, without port, that a domain stands for, as a regular expression."""
+    if domain.startswith("*"):
+        return _LABEL + re.escape(domain.removeprefix("*"))
+    return re.escape(domain)
 
 
 def _status_route() -> Json:

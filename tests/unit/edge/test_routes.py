@@ -126,13 +126,44 @@ def test_what_others_may_read_differently_is_a_bad_request(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "authority", ["edge.example.com", "edge.example.com:8443", "192.0.2.1:1", "[2001:db8::1]:8443"]
+    "authority",
+    [
+        "edge.example.com",
+        "edge.example.com:8443",
+        "EDGE.example.com",
+        "192.0.2.1:1",
+        "[2001:db8::1]:8443",
+        "line-1.edge.example.com",
+        "Line_2.edge.example.com:1",
+    ],
 )
 def test_a_host_is_a_name_or_address_and_maybe_a_port(authority: str) -> None:
     assert "route" in chosen("/api/devices/v1/inventory/x", authority=authority)
 
 
-@pytest.mark.parametrize("authority", ["", "a@b", "a:b", "a:1:2", "2001:db8::1", "[a", "a:123456", "[::1"])
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "",
+        "a@b",
+        "edge.example.com:b",
+        "edge.example.com:1:2",
+        "edge.example.com:123456",
+        "edge.example.com@evil.test",
+        "edgeXexample.com",
+        "2001:db8::1",
+        "[2001:db8::1",
+        # Envoy takes these for names under *.edge.example.com.
+        "evil.test,x.edge.example.com",
+        "evil.test%2f.edge.example.com",
+        "evil.test;.edge.example.com",
+        "*.edge.example.com",
+        "a.b.edge.example.com",
+        "evil.test .edge.example.com",
+        "\u00e4.edge.example.com",
+        ".edge.example.com",
+    ],
+)
 def test_any_other_host_is_a_bad_request(authority: str) -> None:
     assert chosen("/api/devices/v1/inventory/x", authority=authority)["direct_response"]["status"] == 400
 
