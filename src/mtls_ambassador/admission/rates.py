@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 
 from mtls_ambassador.admission.errors import Refused
 from mtls_ambassador.config.values import Rate
-from mtls_ambassador.observe.throttle import ThrottleEach
+from mtls_ambassador.observe.throttle import ThrottleEach, network
 from mtls_ambassador.refusals import RefusalReason
 
 _PEERS = 100_000
@@ -51,20 +50,6 @@ class AuthRates:
     def _require(self, throttle: ThrottleEach, peer: str, limit: str) -> None:
         if throttle.admit(peer, self._clock()) is None:
             raise Refused(RefusalReason.RATE_LIMITED, f"more than {limit}", rule=limit, retry_after=throttle.wait(peer))
-
-
-def network(address: str) -> str:
-    """Whom an address and port stand for: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
-    host = address.rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
-    return str(parsed)
 
 
 def _throttle(rate: Rate | None) -> ThrottleEach | None:

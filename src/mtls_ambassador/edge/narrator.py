@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 from mtls_ambassador.edge.log_lines import AlarmLine, HandshakeLine, RequestLine, alarm, parse
-from mtls_ambassador.observe.throttle import ThrottleEach
+from mtls_ambassador.observe.throttle import ThrottleEach, network
 from mtls_ambassador.refusals import RefusalReason
 
 _log = structlog.get_logger()
@@ -45,7 +45,10 @@ class Narrator:
         self._on_alarm = on_alarm
         self._clock = clock
         self._alarms = ThrottleEach(_ALARMS, _ALARMS_PER_SECOND)
+        # By address and reason, so that a scanner hides no device's trouble; then by reason alone, for a scanner may
+        # have more addresses than anybody can count.
         self._handshakes = ThrottleEach(burst=50, per_second=2)
+        self._reasons = ThrottleEach(burst=500, per_second=5)
         self._requests = ThrottleEach(burst=50, per_second=2)
 
     async def follow_output(self, lines: AsyncIterator[bytes]) -> None:
@@ -56,7 +59,7 @@ class Narrator:
 
     def summarise(self) -> None:
         """Say how many lines were left out and not yet told."""
-        self._tell_held_back(self._handshakes.take())
+        self._tell_held_back(self._handshakes.take() + self._reasons.take())
         left_out = self._requests.take()
         if left_out:
             _log.warning(f"{left_out} more requests were left out of this log", left_out=left_out)
@@ -84,9 +87,7 @@ class Narrator:
         """Tell one access log line."""
         event = parse(line)
         if isinstance(event, HandshakeLine):
-            # By address and reason: a scanner hides no device's trouble.
-            host = event.peer.address.rpartition(":")[0]
-            held_back = self._handshakes.admit((host, event.reason), self._clock())
+            held_back = self._admit(event)
             if held_back is None:
                 return
             self._tell_held_back(held_back)
@@ -102,6 +103,11 @@ class Narrator:
             self._tell_alarm(event)
         elif isinstance(event, RequestLine):
             self._tell_request(event)
+
+    def _admit(self, event: HandshakeLine) -> int | None:
+        now = self._clock()
+        untold = self._handshakes.admit((network(event.peer.address), event.reason), now)
+        return None if untold is None else self._reasons.admit(event.reason, now, untold)
 
     def _tell_alarm(self, event: AlarmLine) -> None:
         left_out = self._alarms.admit((event.sha256, event.reason), self._clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -23,12 +24,17 @@ class Throttle:
         self._last = 0.0
         self._held_back = 0
 
-    def admit(self, now: float) -> int | None:
+    def admit(self, now: float, untold: int = 0) -> int | None:
         """Whether one more passes at `now` (seconds, monotonic).
+
+        Args:
+            now: The time.
+            untold: How many another throttle has held back before this one: they are counted here.
 
         Returns:
             None: it is held back. Else how many were held back since the last that passed.
         """
+        self._held_back += untold
         self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
         self._last = now
         if self._tokens < 1:
@@ -64,7 +70,7 @@ class ThrottleEach:
         self._throttles: OrderedDict[Hashable, Throttle] = OrderedDict()
         self._forgotten = 0
 
-    def admit(self, peer: Hashable, now: float) -> int | None:
+    def admit(self, peer: Hashable, now: float, untold: int = 0) -> int | None:
         """As `Throttle.admit`, for one peer."""
         throttle = self._throttles.get(peer)
         if throttle is None:
@@ -72,7 +78,7 @@ class ThrottleEach:
             if len(self._throttles) > self._peers:
                 self._forgotten += self._throttles.popitem(last=False)[1].take()
         self._throttles.move_to_end(peer)
-        return throttle.admit(now)
+        return throttle.admit(now, untold)
 
     def wait(self, peer: Hashable) -> float:
         """As `Throttle.wait`, for one peer; 0 for one that is not remembered."""
@@ -83,3 +89,17 @@ class ThrottleEach:
         """How many of all peers were held back and not yet told."""
         forgotten, self._forgotten = self._forgotten, 0
         return forgotten + sum(throttle.take() for throttle in self._throttles.values())
+
+
+def network(address: str) -> str:
+    """Whom an address and port stand for: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
+    host = address.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return str(parsed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtls_ambassador.admission.errors import Refused
-from mtls_ambassador.admission.rates import AuthRates, network
+from mtls_ambassador.admission.rates import AuthRates
 from mtls_ambassador.config.values import Rate
 from mtls_ambassador.refusals import RefusalReason
 from tests.unit.mender.scripted_egress import Clock
@@ -41,18 +41,3 @@ def test_no_limit() -> None:
     for _ in range(1000):
         rates.require_certificate("a")
         rates.require_address("192.0.2.1:1000")
-
-
-@pytest.mark.parametrize(
-    ("address", "whose"),
-    [
-        ("192.0.2.1:4711", "192.0.2.1"),
-        ("[2001:db8:1:2:3:4:5:6]:4711", "2001:db8:1:2::/64"),
-        ("[2001:db8:1:2::1]:80", "2001:db8:1:2::/64"),
-        ("[::ffff:192.0.2.1]:4711", "192.0.2.1"),
-        ("[fe80::1%eth0]:4711", "fe80::/64"),
-        ("?", "?"),
-    ],
-)
-def test_whom_an_address_stands_for(address: str, whose: str) -> None:
-    assert network(address) == whose

@@ -208,6 +208,29 @@ def test_a_scanner_hides_no_device() -> None:
     assert len(logged) == 52
 
 
+@pytest.mark.parametrize(
+    ("address", "most"), [("[2001:db8:0:1::{:x}]:1", 50), ("10.{0}.{1}.{2}:1", 500), ("[2001:db8:0:{:x}::1]:1", 500)]
+)
+def test_a_scanner_with_many_addresses_is_cut_and_counted(address: str, most: int) -> None:
+    clock = Clock()
+    narrator = Narrator("errors", clock=clock)
+    with capture_logs() as logged:
+        for number in range(20_000):
+            peer = (
+                address.format(number)
+                if "x" in address
+                else address.format(number >> 16, number >> 8 & 255, number & 255)
+            )
+            narrator.tell(handshake("HTTP_REQUEST", peer=peer))
+        assert len(logged) == most
+        narrator.tell(handshake())
+        assert logged[-1]["reason"] == "expired"
+        clock.now += 1
+        narrator.tell(handshake("HTTP_REQUEST"))
+        narrator.summarise()
+    assert sum(event.get("left_out") or 0 for event in logged) == 20_000 - most
+
+
 def test_a_noisy_device_hides_no_other() -> None:
     logged = told(*[request()] * 200, request(serial="0b"))
     assert len(logged) == 51

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtls_ambassador.observe.throttle import Throttle, ThrottleEach
+from mtls_ambassador.observe.throttle import Throttle, ThrottleEach, network
 
 
 def test_a_burst_passes_and_then_as_many_as_time_allows() -> None:
@@ -90,3 +91,25 @@ def test_nobody_of_many_peers_is_lost(peers: list[str], remembered: int) -> None
         if held_back is not None:
             passed, told = passed + 1, told + held_back
     assert passed + told + throttle.take() == len(peers)
+
+
+def test_what_another_throttle_held_back_is_told_here() -> None:
+    throttle = Throttle(burst=1, per_second=1)
+    assert throttle.admit(0.0, 5) == 5
+    assert throttle.admit(0.0, 7) is None
+    assert throttle.admit(1.0, 1) == 9
+
+
+@pytest.mark.parametrize(
+    ("address", "whose"),
+    [
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("[2001:db8:1:2:3:4:5:6]:4711", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::1]:80", "2001:db8:1:2::/64"),
+        ("[::ffff:192.0.2.1]:4711", "192.0.2.1"),
+        ("[fe80::1%eth0]:4711", "fe80::/64"),
+        ("?", "?"),
+    ],
+)
+def test_whom_an_address_stands_for(address: str, whose: str) -> None:
+    assert network(address) == whose
