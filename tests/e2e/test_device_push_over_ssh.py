@@ -14,10 +14,10 @@ from mtls_ambassador.device.conf import CA, CERTIFICATE, CONFIGURATION, KEY
 from mtls_ambassador.lab.server import LabServer, LabSettings
 from tests.certificates import CertificateAuthority
 from tests.edge_process import PROGRAM, EdgeProcess
-from tests.ssh_device import PROGRAMS, SshDevice
+from tests.ssh_device import PEERS, SshDevice
 from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
 
-pytestmark = [pytest.mark.needs(*PROGRAMS), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs(*PEERS), pytest.mark.timeout(300)]
 
 
 @dataclass

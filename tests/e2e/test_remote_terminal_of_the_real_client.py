@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,11 +25,8 @@ from tests.ports import lasting_port
 from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
 
 pytestmark = [
-    pytest.mark.needs("mender", "mender-connect", "dbus-daemon", "unshare"),
-    pytest.mark.skipif(
-        os.geteuid() != 0,
-        reason="run it as root: mender-connect calls setgroups for a shell, which a user's namespace forbids",
-    ),
+    # mender-connect calls setgroups for a shell, which a user's namespace forbids.
+    pytest.mark.needs("root", "mender", "mender-connect", "dbus-daemon", "unshare"),
 ]
 
 _CONNECT = {"ShellCommand": "/bin/sh", "ShellArguments": [], "User": "root", "ReconnectIntervalSeconds": 1}

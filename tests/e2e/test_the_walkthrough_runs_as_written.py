@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 from pathlib import Path
@@ -18,10 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.needs(*disk_image.PROGRAMS, *ssh_device.PROGRAMS, "openssl", "curl")
+@pytest.mark.needs(*disk_image.PROGRAMS, *ssh_device.PEERS, "openssl", "curl")
 async def test_the_walkthrough_runs_as_written(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("namespaces need root: run this test with sudo")
     process = await asyncio.create_subprocess_exec(
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),

@@ -15,6 +15,7 @@ import pytest
 from mtls_ambassador import __version__
 from tests.certificates import CertificateAuthority
 from tests.edge_process import PROGRAM, EdgeProcess
+from tests.peers import unavailable
 from tests.world import PASSWORD, USER, write_settings_files
 
 NOBODY = 65534
@@ -80,7 +81,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("program", [PROGRAM, (str(INSTALLED),)], ids=["module", "installed"])
 async def test_the_version(tmp_path: Path, program: Sequence[str]) -> None:
     if not Path(program[0]).is_file():
-        pytest.skip(f"{program[0]} is not installed: make install")
+        unavailable(f"{program[0]} is not installed: make install")
     found = await ended("--version", directory=tmp_path, program=program)
     assert found == Ended(0, f"mtls-ambassador {__version__}\n", "")
 
