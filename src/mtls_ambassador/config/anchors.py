@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mtls_ambassador.config.binding import Binding
 from mtls_ambassador.config.binding_form import GivenBinding
+from mtls_ambassador.config.formats import DuplicateKeyError, parse_json
 
 ANCHOR_SECRETS = frozenset({"mender_pass", "mender_token"})
 """Keys of an anchor that may also be given as `<key>_file`, and never on the command line."""
@@ -167,8 +167,10 @@ def parse_trust_anchors(value: object) -> list[dict[str, Any]]:
     """
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = parse_json(value)
+        except DuplicateKeyError as error:
+            raise ValueError(f"says {error.key} twice, {error.place}; keep one") from None
+        except (ValueError, RecursionError):
             raise ValueError(f"is not JSON; {_EXAMPLE}") from None
     if not isinstance(value, list | tuple) or not all(isinstance(item, dict | TrustAnchor) for item in value):
         raise ValueError(f"is not a list of trust anchors; {_EXAMPLE}")

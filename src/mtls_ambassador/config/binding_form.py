@@ -6,7 +6,6 @@ What is wrong is told with its place (`rules[1].any[0].certificate`), all of it 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, TypeVar
@@ -26,6 +25,7 @@ from mtls_ambassador.config.binding import (
     TemplateRule,
     UnsafeAnyIdentityRule,
 )
+from mtls_ambassador.config.formats import DuplicateKeyError, parse_json
 from mtls_ambassador.config.pattern import compile_pattern, possible_lengths
 
 BINDING_KEYS: Mapping[str, str] = {
@@ -79,7 +79,9 @@ def parse_binding(value: object) -> Binding:
         return value
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
+        except DuplicateKeyError as error:
+            raise MalformedBinding(("", f"says {error.key} twice, {error.place}", "Keep one.")) from None
         except (ValueError, RecursionError):
             raise MalformedBinding(("", "is not JSON", f"Where it is text, it must be JSON; {_EXAMPLE}.")) from None
     if isinstance(value, list) and len(value) == 1:  # a block of HCL

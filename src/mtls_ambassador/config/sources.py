@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from mtls_ambassador.config.anchors import ANCHOR_SECRETS, TrustAnchor, parse_trust_anchors
 from mtls_ambassador.config.binding_form import MalformedBinding
 from mtls_ambassador.config.errors import ConfigurationError, Problem
-from mtls_ambassador.config.formats import PARSERS, FileSyntaxError
+from mtls_ambassador.config.formats import read_file
 from mtls_ambassador.config.settings import SECRET_KEYS, Settings
 from mtls_ambassador.config.values import BackendUrl, parse_backend
 
@@ -187,28 +187,7 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Given],
 
 
 def _from_file(path: Path) -> dict[str, Given]:
-    parse = PARSERS.get(path.suffix.lower())
-    if parse is None:
-        raise ConfigurationError(
-            (Problem(str(path), "has no known extension", "Name it .yaml, .yml, .toml, .json or .hcl."),)
-        )
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            (Problem(str(path), f"cannot be read: {error.strerror}", "Check the path given with --config."),)
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError((Problem(str(path), "is not UTF-8 text", "Save it as UTF-8."),)) from error
-    except FileSyntaxError as fault:
-        raise ConfigurationError(
-            (Problem(str(path), f"is not valid {path.suffix[1:].upper()}: {fault}", "Mend the syntax there."),)
-        ) from fault
-    except (ValueError, RecursionError):
-        # The parsers' own limits, such as a date in the 13th month, a number of 5000 digits, or a thousand brackets.
-        raise ConfigurationError(
-            (Problem(str(path), "holds a value that cannot be read", "Write text in quotes, and keep it flat."),)
-        ) from None
+    content = read_file(path)
     if content is None:
         content = {}
     if not isinstance(content, dict):

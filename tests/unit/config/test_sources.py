@@ -157,6 +157,57 @@ def test_one_key_in_two_spellings_is_refused(tmp_path: Path) -> None:
     assert text == f"Listen ({tmp_path}/c.yaml): is given twice\n  Keep one."
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "key", "place"),
+    [
+        ("c.yaml", "debug_log: true\nlisten: 1\n'debug_log': false\n", "debug_log", "the second time in line 3"),
+        ("c.yaml", "binding: {mode: warn, mode: 'off'}", "mode", "the second time in line 1"),
+        ("c.yaml", "trust_anchors:\n- name: a\n  ca: a\n  ca: b\n", "ca", "the second time in line 4"),
+        ("c.toml", "debug_log = true\nlisten = 1\ndebug_log = false\n", "debug_log", "the second time in line 3"),
+        ("c.toml", f"mender_pass = '{SECRET}'\nmender_pass = '{SECRET}'", "mender_pass", "the second time in line 2"),
+        ("c.toml", "[[trust_anchors]]\nca = 'a'\nca = 'b'\n", "ca", "the second time in line 3"),
+        ("c.json", '{"debug_log": true, "listen": 1, "debug_log": false}', "debug_log", "both times at the top"),
+        ("c.json", '{"trust_anchors": [{}, {"ca": "a", "ca": "b"}]}', "ca", "both times in trust_anchors[1]"),
+        ("c.hcl", "debug_log = true\nlisten = 1\ndebug_log = false\n", "debug_log", "the second time in line 3"),
+        ("c.hcl", "binding {\n mode = 1\n mode = 2\n}\n", "mode", "the second time in line 3"),
+        ("c.hcl", 'binding = {\n mode = 1\n "mode" = 2\n}\n', "mode", "the second time in line 3"),
+        ("c.hcl", "binding = {}\nbinding {}\n", "binding", "the second time in line 2"),
+        ("c.hcl", "binding {}\nbinding = {}\n", "binding", "the second time in line 2"),
+    ],
+)
+def test_a_key_given_twice_is_refused(tmp_path: Path, name: str, content: str, key: str, place: str) -> None:
+    """Else the last would win, such as an insecure_skip_verify pasted below."""
+    assert (
+        complaint_about(tmp_path, name, content) == f"{key} ({tmp_path}/{name}): is given twice, {place}\n  Keep one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MTLS_TRUST_ANCHORS", '[{"name": "a", "ca": "x", "ca": "y"}]'),
+        ("MTLS_BINDING", '{"mode": "off", "mode": "warn"}'),
+    ],
+)
+def test_a_key_given_twice_in_json_text_is_refused(name: str, text: str) -> None:
+    key = "mode" if "mode" in text else "ca"
+    with pytest.raises(ConfigurationError, match=rf"says {key} twice"):
+        load(None, {**LEAST, name: text}, {})
+
+
+def test_a_key_of_yaml_may_override_one_merged_in(tmp_path: Path) -> None:
+    content = (
+        "binding:\n  rules:\n  - &first {certificate: subject.CN, identity: mac}\n  - <<: *first\n    identity: sn\n"
+    )
+    assert len(from_file(tmp_path, "c.yaml", content, **LEAST).settings.binding.rules) == 2
+
+
+def test_blocks_of_hcl_may_be_repeated(tmp_path: Path) -> None:
+    content = "".join(f'trust_anchors "{name}" {{\n ca = "{name}"\n mender_token = "x"\n}}\n' for name in ("a", "b"))
+    anchors = from_file(tmp_path, "c.hcl", content, **LEAST).settings.anchors
+    assert [anchor.name for anchor in anchors] == ["a", "b"]
+
+
 def test_an_unknown_key_is_refused_with_the_likeliest(tmp_path: Path) -> None:
     text = complaint_about(tmp_path, "c.yaml", "listne: 1\nxyzzy: 2\n")
     assert f"listne ({tmp_path}/c.yaml): is not a known key\n  Did you mean listen?" in text
@@ -295,7 +346,6 @@ def test_broken_indentation_is_explained(tmp_path: Path) -> None:
         f'mender_pass = "{SECRET}',
         f'mender_pass = "{SECRET}\\q"',
         f'mender_pass = "{SECRET}" "x"',
-        f'mender_pass = "{SECRET}"\nmender_pass = "{SECRET}"',
     ],
 )
 def test_broken_toml_is_placed_and_not_quoted(tmp_path: Path, line: str) -> None:
