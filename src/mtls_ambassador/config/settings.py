@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,9 @@ from mtls_ambassador.config.values import (
 Listen = Annotated[ListenAddress, BeforeValidator(parse_listen)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 AuthRate = Annotated[Rate | None, BeforeValidator(parse_rate)]
+
+
+_LISTENERS = ("listen", "health_listen", "admin_listen")
 
 
 def _off(value: object) -> object:
@@ -222,6 +226,14 @@ class Settings(BaseModel):
                 "tenant_ca_pem|is set together with trust_anchors|"
                 "Make it the `ca` of an anchor, or leave trust_anchors out."
             )
+        for one, other in itertools.combinations(_LISTENERS, 2):
+            here, there = getattr(self, one), getattr(self, other)
+            if here.collides(there):
+                key, rest = (one, other) if one in self.model_fields_set else (other, one)
+                raise ValueError(
+                    f"{key}|{getattr(self, key)} is where {rest} listens too: {getattr(self, rest)}|"
+                    "Give listen, health_listen and admin_listen a port each."
+                )
         above = self._credentials
         fault = anchors_fault(self.trust_anchors, above) if self.trust_anchors else credentials_fault(above)
         if fault is not None:

@@ -35,6 +35,17 @@ class ListenAddress:
             return f":{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def collides(self, other: ListenAddress) -> bool:
+        """Whether no two can listen at both: one port, and one host or a host that stands for the other too."""
+        if self.port != other.port or self.port == 0:
+            return False
+        if self.host is None or other.host is None:
+            return True
+        hosts = ipaddress.ip_address(self.host), ipaddress.ip_address(other.host)
+        if ipaddress.IPv6Address(0) in hosts:  # it takes IPv4 as well
+            return True
+        return hosts[0] == hosts[1] or (ipaddress.IPv4Address(0) in hosts and hosts[0].version == hosts[1].version)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditTarget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -290,7 +291,10 @@ class Supervisor:
         """The line that says why, out of Envoy's last words."""
         errors = [line for line in self._last_words if line.startswith(("critical", "error"))]
         line = (errors or self._last_words or ["it said nothing"])[-1]
-        return line.split("\t")[-1]
+        message = line.split("\t")[-1]
+        # After that comes the whole configuration, in Envoy's own notation.
+        found = re.fullmatch(r"error `(.*)` initializing config '.*", message)
+        return found[1] if found else message
 
 
 def _told(status: int) -> str:

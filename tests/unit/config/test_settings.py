@@ -36,6 +36,36 @@ def test_what_is_unsafe_is_off_by_default() -> None:
     assert defaults.admin_listen == ListenAddress("127.0.0.1", 8082)
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "other"),
+    [
+        ({"health_listen": "18081", "admin_listen": "18081"}, "health_listen", "admin_listen"),
+        ({"listen": "18080", "health_listen": "127.0.0.1:18080"}, "listen", "health_listen"),
+        ({"listen": "8081"}, "listen", "health_listen"),
+        ({"health_listen": "8080"}, "health_listen", "listen"),
+        ({"admin_listen": "127.0.0.1:8081"}, "admin_listen", "health_listen"),
+        ({"listen": "[::]:1", "admin_listen": "10.0.0.1:1"}, "listen", "admin_listen"),
+        ({"listen": "0.0.0.0:1", "admin_listen": "10.0.0.1:1"}, "listen", "admin_listen"),
+        ({"listen": "[::1]:1", "admin_listen": "[0:0:0:0:0:0:0:1]:1"}, "listen", "admin_listen"),
+    ],
+)
+def test_two_listeners_at_one_address_are_refused(given: dict[str, str], key: str, other: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{key}\|.* is where {other} listens too"):
+        settings(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"listen": "0", "health_listen": "0", "admin_listen": "0"},
+        {"listen": "10.0.0.1:1", "health_listen": "10.0.0.2:1", "admin_listen": "10.0.0.1:2"},
+        {"listen": "0.0.0.0:1", "health_listen": "[::1]:1"},
+    ],
+)
+def test_listeners_that_do_not_meet(given: dict[str, str]) -> None:
+    settings(**given)
+
+
 def test_every_setting_says_what_it_is() -> None:
     for key, field in Settings.model_fields.items():
         assert field.description, key

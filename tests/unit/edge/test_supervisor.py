@@ -25,6 +25,13 @@ def test_an_exit_status_in_words(status: int, text: str) -> None:
     [
         ([], "it said nothing"),
         (["warning\tmain\told option"], "old option"),
+        (
+            [
+                "critical\tmain\terror `cannot bind '[::]:1': in use` initializing config 'goo.gle/debugproto  ",
+                "admin {",
+            ],
+            "cannot bind '[::]:1': in use",
+        ),
         (["critical\tmain\tcannot bind", "warning\tmain\tcaught SIGTERM"], "cannot bind"),
         (["error\tmain\tfirst", "critical\tmain\tsecond", "plain"], "second"),
         (["no tab at all"], "no tab at all"),
