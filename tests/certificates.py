@@ -413,7 +413,12 @@ ODD_CLIENT_CERTIFICATES: tuple[OddClientCertificate, ...] = (
     OddClientCertificate(
         "not_yet_valid",
         lambda ca: ca.device("dev-1", not_before=_ago(-1)),
-        "certificate_is_not_yet_valid",
+        "depth_0:_certificate_is_not_yet_valid",
+    ),
+    OddClientCertificate(
+        "not_yet_valid_intermediate",
+        lambda ca: ca.intermediate("Line 1", not_before=_ago(-1)).device("dev-1"),
+        "depth_1:_certificate_is_not_yet_valid",
     ),
     OddClientCertificate(
         "server_auth_only",

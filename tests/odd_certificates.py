@@ -711,6 +711,12 @@ ODD_CERTIFICATES: tuple[Odd, ...] = (
     Odd(
         "intermediate_expired", "expired intermediate", _under(not_before=_ago(2), not_after=_ago(1)), "issuer_expired"
     ),
+    Odd(
+        "intermediate_not_yet_valid",
+        "an intermediate that is not valid yet",
+        _under(not_before=_ago(-1)),
+        "issuer_not_yet_valid",
+    ),
     Odd("intermediate_not_ca", "an intermediate with CA:FALSE", _under(ca=False), "unknown_ca"),
     Odd("intermediate_without_constraints", "an intermediate without basicConstraints", _under(ca=None), "unknown_ca"),
     Odd(
@@ -876,7 +882,7 @@ ODD_CERTIFICATES: tuple[Odd, ...] = (
         ACCEPTED,
     ),
     Odd("ca_expired", "expired CA", _of(not_before=_ago(2), not_after=_ago(1)), "issuer_expired"),
-    Odd("ca_not_yet_valid", "CA that is not valid yet", _of(not_before=_ago(-1)), "not_yet_valid"),
+    Odd("ca_not_yet_valid", "CA that is not valid yet", _of(not_before=_ago(-1)), "issuer_not_yet_valid"),
     Odd("ca_without_cert_sign", "CA whose keyUsage lacks keyCertSign", _of(key_usage=("cRLSign",)), "unknown_ca"),
     Odd("ca_server_purpose", "CA with the purpose serverAuth", _of(eku=("serverAuth",)), ACCEPTED),
     Odd("ca_unknown_critical", "CA with an unknown critical extension", _of(extensions=[(_UNKNOWN, True)]), ACCEPTED),

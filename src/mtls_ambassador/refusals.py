@@ -36,6 +36,11 @@ class RefusalReason(Enum):
         "the client's certificate is not valid yet",
         "Check this machine's clock; else issue the certificate anew with an earlier start.",
     )
+    ISSUER_NOT_YET_VALID = _handshake(
+        "issuer_not_yet_valid",
+        "a CA certificate above the client's is not valid yet",
+        "Check this machine's clock; else issue that CA's certificate anew with an earlier start.",
+    )
     UNKNOWN_CA = _handshake(
         "unknown_ca",
         "the client's certificate was not signed by a CA in tenant_ca_pem",

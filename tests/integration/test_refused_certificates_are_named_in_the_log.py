@@ -30,6 +30,7 @@ REASONS = {
     "expired": "expired",
     "expired_intermediate": "issuer_expired",
     "not_yet_valid": "not_yet_valid",
+    "not_yet_valid_intermediate": "issuer_not_yet_valid",
     "server_auth_only": "wrong_purpose",
     "any_purpose_only": "wrong_purpose",
     "no_digital_signature": "wrong_purpose",

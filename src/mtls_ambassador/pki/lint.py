@@ -158,7 +158,7 @@ def authority(certificate: bytes, now: datetime) -> list[Finding]:
         found.append(Finding(Severity.ERROR, RefusalReason.ISSUER_EXPIRED.value.label, what, remedy))
     if now < ca.not_valid_before_utc:
         what = f"{title(ca)} is not valid before {ca.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        found.append(Finding(Severity.ERROR, "not_yet_valid", what, "See that the clock of this machine is right."))
+        found.append(Finding(Severity.ERROR, RefusalReason.ISSUER_NOT_YET_VALID.value.label, what, _CLOCK))
     return [*found, *_authority_extensions(ca)]
 
 
@@ -343,12 +343,14 @@ def _spki(certificate: x509.Certificate) -> bytes:
         return certificate.fingerprint(hashes.SHA256())  # like no other
 
 
+_CLOCK = "See that the clock of this machine is right."
 _SERVER_REMEDIES = {
     RefusalReason.UNKNOWN_CA: "Put its intermediates into its file, after it, and its root on the devices.",
     RefusalReason.SELF_SIGNED: "Have it signed by a CA that the devices trust: mtls-ambassador pki server",
     RefusalReason.EXPIRED: "Renew it: mtls-ambassador pki renew server-cert.pem --replace",
     RefusalReason.ISSUER_EXPIRED: "Renew that CA with its own key: mtls-ambassador pki renew ca-cert.pem --replace",
-    RefusalReason.NOT_YET_VALID: "See that the clock of this machine is right.",
+    RefusalReason.NOT_YET_VALID: _CLOCK,
+    RefusalReason.ISSUER_NOT_YET_VALID: _CLOCK,
     RefusalReason.BAD_SIGNATURE: "Issue it anew; two CAs of one name need key identifiers.",
     RefusalReason.WRONG_PURPOSE: "Issue it with key usage digitalSignature and extended key usage serverAuth.",
     RefusalReason.CRITICAL_EXTENSION: "Issue it without that extension, or not critical.",

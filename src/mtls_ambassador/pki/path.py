@@ -180,7 +180,8 @@ def _untrusted(path: CertificatePath) -> Iterator[Fault]:
 def _out_of_time(certificate: x509.Certificate, depth: int, now: datetime) -> Iterator[Fault]:
     if now < certificate.not_valid_before_utc:
         begin = certificate.not_valid_before_utc
-        yield Fault(RefusalReason.NOT_YET_VALID, f"{title(certificate)} is not valid before {begin:%Y-%m-%d %H:%M} UTC")
+        reason = RefusalReason.ISSUER_NOT_YET_VALID if depth else RefusalReason.NOT_YET_VALID
+        yield Fault(reason, f"{title(certificate)} is not valid before {begin:%Y-%m-%d %H:%M} UTC")
     elif now > certificate.not_valid_after_utc:
         reason = RefusalReason.ISSUER_EXPIRED if depth else RefusalReason.EXPIRED
         yield Fault(reason, f"{title(certificate)} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")

@@ -30,6 +30,7 @@ SAMPLES: tuple[tuple[str, RefusalReason], ...] = (
     (VERIFY.format("1:_certificate_has_expired"), RefusalReason.ISSUER_EXPIRED),
     (VERIFY.format("2:_certificate_has_expired"), RefusalReason.ISSUER_EXPIRED),
     (VERIFY.format("0:_certificate_is_not_yet_valid"), RefusalReason.NOT_YET_VALID),
+    (VERIFY.format("1:_certificate_is_not_yet_valid"), RefusalReason.ISSUER_NOT_YET_VALID),
     (VERIFY.format("0:_unable_to_get_local_issuer_certificate"), RefusalReason.UNKNOWN_CA),
     (VERIFY.format("1:_unable_to_get_local_issuer_certificate"), RefusalReason.UNKNOWN_CA),
     (VERIFY.format("1:_self_signed_certificate_in_certificate_chain"), RefusalReason.UNKNOWN_CA),

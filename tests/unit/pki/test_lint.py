@@ -146,7 +146,7 @@ def _version_1(part: der.SignedPart) -> None:
             ["issuer_expired"],
             set(),
         ),
-        (CertificateAuthority("My CA", not_before=NOW + timedelta(1)).der, ["not_yet_valid"], set()),
+        (CertificateAuthority("My CA", not_before=NOW + timedelta(1)).der, ["issuer_not_yet_valid"], set()),
         (b"garbage", [UNREADABLE], set()),
     ],
 )
