@@ -12,6 +12,7 @@ import click
 
 from mtls_ambassador import __version__
 from mtls_ambassador.cli.serve import run_edge, serve, settings_options
+from mtls_ambassador.config.detail import wants_detail
 from mtls_ambassador.config.errors import ConfigurationError
 from mtls_ambassador.errors import Error
 from mtls_ambassador.printable import escaped
@@ -110,10 +111,17 @@ def _run(arguments: list[str] | None) -> None:
         sys.exit(FAILED)
     except Exception as error:
         # A fault of ours: one line; the traceback only for who asked for detail.
-        if os.environ.get("MTLS_DEBUG_LOG"):
+        if _wants_detail(arguments):
             traceback.print_exc()
         _complain(Error(f"{type(error).__name__}: {error}", "This is a fault of ours: please report what you did."))
         sys.exit(FAILED)
+
+
+def _wants_detail(arguments: list[str] | None) -> bool:
+    """Whether `debug_log` is set, by the options before the command if there are any."""
+    context = command.make_context("mtls-ambassador", list(sys.argv[1:] if arguments is None else arguments))
+    options = {key: context.params[key] for key in ("config_file", "debug_log") if context.params[key] is not None}
+    return wants_detail(options.pop("config_file", None), os.environ, options)
 
 
 def _complain(error: Error) -> None:

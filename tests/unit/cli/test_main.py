@@ -273,6 +273,37 @@ def test_a_fault_of_ours_has_a_traceback_for_who_asks(monkeypatch: pytest.Monkey
     assert "    Traceback (most recent call last):" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value", "wanted"),
+    [
+        ((), "true", True),
+        ((), "false", False),
+        (("--debug-log",), "", True),
+        (("--no-debug-log",), "true", False),
+        (("--config", "edge.yaml"), "", True),
+        (("--config", "edge.yaml"), "false", False),
+    ],
+)
+def test_a_fault_of_any_command_has_a_traceback_for_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    value: str,
+    wanted: bool,
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("it does not work")
+
+    monkeypatch.setitem(command.commands, "fail", click.Command("fail", callback=fail))
+    monkeypatch.setattr("os.environ", {"MTLS_DEBUG_LOG": value})
+    Path("edge.yaml").write_text("debug_log: true\n")
+    with pytest.raises(SystemExit, match="1"):
+        main([*arguments, "fail"])
+    told = capsys.readouterr().err
+    assert ("Traceback" in told) is wanted
+    assert "mtls-ambassador: ZeroDivisionError: it does not work" in told
+
+
 def test_ctrl_c_is_130(run: Run) -> None:
     run.ends_with = KeyboardInterrupt()
     assert run().status == 130
