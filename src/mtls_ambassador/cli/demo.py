@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -49,12 +50,13 @@ def demo(*, leave: bool) -> None:
 
 
 async def _play(directory: Path, log_path: Path, *, leave: bool) -> bool:
+    began = time.monotonic()
     signals = StopSignals()
     async with contextlib.AsyncExitStack() as stack:
         scene = await signals.enter(stack, stage(directory, log_path, _Screen()))
         if scene is None:
             return False
-        click.echo(f"\n{_table(scene)}")
+        click.echo(f"\n{_table(scene)}\n\nThis took {time.monotonic() - began:.1f} s.")
         if not leave:
             click.echo(_try_next(scene))
             await signals.stop.wait()
