@@ -140,27 +140,31 @@ async def attempt(
     *,
     answers: int | None = 1,
     host: str = "my-server.com",
+    to: str = "127.0.0.1",
 ) -> Attempt:
     """Connect, send `data`, and collect what comes back until `answers` have come, or until the end.
 
     Args:
-        port: The edge's, on 127.0.0.1.
+        port: The edge's.
         data: Bytes to send after the handshake.
         context: None: plain TCP.
         answers: How many to wait for; None: until the edge closes the connection, for which Envoy takes a second.
         host: The name for SNI, and in the server's certificate.
+        to: The edge's address, IPv4 or IPv6.
 
     Raises:
         TimeoutError: neither came in 20 seconds.
     """
-    connection = socket.socket(proto=socket.IPPROTO_TCP)  # said so, asyncio sets TCP_NODELAY
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    connection = socket.socket(family, proto=socket.IPPROTO_TCP)  # said so, asyncio sets TCP_NODELAY
     connection.setblocking(False)
     answer = b""
     error: OSError | None = None
     writer: asyncio.StreamWriter | None = None
     async with asyncio.timeout(_SECONDS):
-        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-        address = "{}:{}".format(*connection.getsockname())
+        await asyncio.get_running_loop().sock_connect(connection, (to, port))
+        own, own_port, *_ = connection.getsockname()
+        address = f"[{own}]:{own_port}" if ":" in own else f"{own}:{own_port}"
         try:
             reader, writer = await asyncio.open_connection(
                 sock=connection, ssl=context, server_hostname=host if context else None
