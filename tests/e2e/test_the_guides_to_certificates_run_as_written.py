@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -58,10 +57,8 @@ def _run(directory: Path, script: str, *wrapper: str) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.needs("openssl", "unshare")
+@pytest.mark.needs("root", "openssl", "unshare")
 def test_the_guide_to_certificates(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("a medium to mount needs root: run this test with sudo")
     commands = blocks(PKI.read_text(encoding="utf-8"))
     _run(tmp_path, "\n".join([_GIVEN, *commands, _AFTERWARDS]), "unshare", "--mount")
 
