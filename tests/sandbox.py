@@ -18,7 +18,7 @@ _STAGE = Path("/mnt")
 # The host's own are not seen: mount points are made there.
 _ANEW = ("/home", "/opt", "/root", "/run", "/var/lib")
 # What Python needs is shown again wherever it lies.
-_PYTHON = tuple(dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT))))
+_PYTHON = tuple(dict.fromkeys((sys.base_prefix, str(ROOT), sys.prefix)))
 _KERNEL = ("/dev", "/proc", "/sys")
 
 

@@ -25,9 +25,9 @@ MATERIAL = ("server_cert", "server_key", "tenant_ca_pem")
 
 
 @pytest.mark.needs("openssl", "setpriv", "unshare")
-@pytest.mark.parametrize("package", ["container", "compose"])
+@pytest.mark.parametrize("package", ["container", "compose", "systemd_unit"])
 async def test_run_in_namespaces(tmp_path: Path, package: str) -> None:
-    """The document's `docker run` line; the compose file's services."""
+    """The document's `docker run` line; the compose file's services; the unit's command."""
     if os.geteuid() != 0:
         pytest.skip("namespaces and uid 65534 need root: run this test with sudo")
     process = await asyncio.create_subprocess_exec(
