@@ -7,6 +7,7 @@ are free and the image's addresses can be as they are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -17,8 +18,8 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -27,10 +28,12 @@ from mtls_ambassador.lab.device import SimulatedDevice
 from mtls_ambassador.lab.server import LabServer, LabSettings
 from tests.certificates import SeedPki, seed_pki
 from tests.edge_process import EdgeProcess
+from tests.sandbox import Bind, Sandbox
 
 DOCKERFILE = Path(__file__).parents[1] / "deploy" / "Dockerfile"
 NOBODY = 65534
 USER, PASSWORD = "mtls@mender.io", "correct-horse-battery-staple"
+IDENTITY = {"mac": "52:54:00:12:34:56"}
 
 # From Mender's page on mutual TLS, as it stands there.
 DOCKER_RUN = r"""
@@ -44,37 +47,6 @@ docker run \
   -v $(pwd)/server-private.key:/etc/mtls/certs/server/server.key \
   -v $(pwd)/ca-cert.pem:/etc/mtls/certs/tenant-ca/tenant.ca.pem \
   registry.mender.io/mendersoftware/mtls-ambassador:latest
-"""
-
-# Files are mounted where the line says (from $4 on, source and target by turns, up to `--`), in a copy of /etc, so that
-# nothing is left behind on this machine. `$1` is scratch, `$2` the image's state directory, `$3` where Python lives,
-# which is shown again if others may not enter the home directory above it. Then the working directory and the command.
-_CONTAIN = r"""
-set -eu
-scratch=$1 state=$2 python=$3; shift 3
-mount --make-rprivate /
-mount -t tmpfs -o mode=0755 tmpfs "$scratch"
-mkdir "$scratch/etc" "$scratch/files" "$scratch/python"
-cp -a /etc/. "$scratch/etc"
-while [ "$1" != -- ]; do
-  mkdir -p "$scratch$(dirname "$2")"
-  touch "$scratch$2"
-  mount --bind "$1" "$scratch$2"
-  shift 2
-done
-shift
-mount --rbind "$scratch/etc" /etc
-mount -t tmpfs -o mode=0755 tmpfs "$(dirname "$state")"
-mkdir "$state"
-mount -t tmpfs -o mode=0700,uid=65534,gid=65534 tmpfs "$state"
-case $python in /root/*)
-  mount --bind "$python" "$scratch/python"
-  mount -t tmpfs -o mode=0755 tmpfs /root
-  mkdir -p "$python"
-  mount --bind "$scratch/python" "$python"
-esac
-cd "$1"; shift
-exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
 
 
@@ -115,96 +87,125 @@ class Image:
 
 @dataclass(frozen=True)
 class Run:
-    """What a `docker run` line says."""
+    """What a container is started with."""
 
     environment: Mapping[str, str]
-    files: Sequence[tuple[str, str]]
-    """Source and target."""
+    binds: Sequence[Bind]
     ports: Sequence[str]
+    arguments: Sequence[str] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    read_only: bool = False
+    open_files: int | None = None
 
     @classmethod
     def read(cls, line: str, directory: Path, variables: Mapping[str, str]) -> Run:
-        """Read it as a shell in `directory` would, that has these variables."""
+        """Read a `docker run` line as a shell in `directory` would, that has these variables."""
         line = line.replace("$(pwd)", str(directory)).replace("\\\n", " ")
         for name, value in variables.items():
             line = line.replace(f"${name}", value)
         words = shlex.split(line)[2:-1]
         pairs = list(zip(words[::2], words[1::2], strict=True))
+        mounts = [value.split(":") for option, value in pairs if option == "-v"]
         return cls(
             environment=dict(value.split("=", 1) for option, value in pairs if option == "-e"),
-            files=[
-                (source, target) for option, value in pairs if option == "-v" for source, target in [value.split(":")]
-            ],
+            binds=[Bind(Path(source), target) for source, target in mounts],
             ports=[value for option, value in pairs if option == "-p"],
         )
 
 
-def contained(image: Image, run: Run, scratch: Path) -> list[str]:
-    """The command that runs the image's entrypoint in a mount namespace."""
-    environment = image.installed_here()
+def contained(image: Image, run: Run, directory: Path) -> EdgeProcess:
+    """The image's entrypoint as a process; use `async with`.
+
+    Args:
+        image: What to run.
+        run: And with what.
+        directory: Where private keys are that must not be in its log.
+    """
+    environment = {**image.installed_here(), **run.environment}
     program = shutil.which(image.entrypoint[0], path=environment["PATH"])
     assert program is not None
-    files = [word for pair in run.files for word in pair]
-    return [
-        "unshare", "--mount", "/bin/sh", "-c", _CONTAIN, "contain", str(scratch), environment["MTLS_STATE_DIR"],
-        sys.base_prefix, *files, "--", image.directory, program, *image.entrypoint[1:],
-    ]  # fmt: skip
+    user, group = map(int, image.user.split(":"))
+    assert user == group
+    state, tmpfs = environment["MTLS_STATE_DIR"], dict(run.tmpfs)
+    if not run.read_only and state not in {bind.target for bind in run.binds}:
+        tmpfs[state] = f"mode=0700,uid={user},gid={user}"  # the image's own directory
+    sandbox = Sandbox(user, run.binds, tmpfs, run.hosts, run.read_only, image.directory, open_files=run.open_files)
+    command = sandbox.command(program, *image.entrypoint[1:], *run.arguments)
+    return EdgeProcess(environment, directory=directory, command=command, wait=False)
 
 
 async def _the_documents_line_works(directory: Path) -> None:
     loopback_up()
     pki = seed_pki(directory)
-    for file in (pki.server_certificate, pki.server_key, pki.ca_certificate):  # the document's `sudo chown 65534`
-        os.chown(file, NOBODY, -1)
-    pki.server_key.chmod(0o600)
-    scratch = directory / "scratch"
-    scratch.mkdir()
+    given_to_the_user(pki)
     image = Image.read()
     async with LabServer(LabSettings(user=USER, password=PASSWORD)) as lab:
         variables = {"MTLS_MENDER_USER": USER, "MTLS_MENDER_PASS": PASSWORD, "MTLS_MENDER_BACKEND": lab.url}
         run = Run.read(DOCKER_RUN, directory, variables)
-        environment = {**image.installed_here(), **run.environment}
-        async with EdgeProcess(environment, directory=directory, command=contained(image, run, scratch)) as edge:
-            status = Path(f"/proc/{edge.process.pid}/status").read_text(encoding="utf-8")
-            assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
-            assert "CapEff:\t0000000000000000" in status
-            assert (edge.port, edge.health_port) == (8080, 8081)
-            await _probes(image, environment)
-            await _device(directory, pki, lab)
+        async with contained(image, run, directory) as edge:
+            await serves_as_promised(edge)
+            await probes(image, "127.0.0.1")
+            async with as_device(pki, "127.0.0.1"):
+                pass
+            (known,) = lab.devices()
+            assert (known.identity, known.status) == (IDENTITY, "accepted")
             assert "cannot be written" not in edge.log_text()
             assert await edge.stop() == 0
 
 
-async def _probes(image: Image, environment: Mapping[str, str]) -> None:
+def given_to_the_user(pki: SeedPki) -> None:
+    """The document's `sudo chown 65534`."""
+    for file in (pki.server_certificate, pki.server_key, pki.ca_certificate):
+        os.chown(file, NOBODY, -1)
+    pki.server_key.chmod(0o600)
+
+
+async def serves_as_promised(edge: EdgeProcess) -> None:
+    """Wait for an edge that listens on the image's ports, as its user and with no capability."""
+    line = await edge.line("the edge serves devices")
+    assert re.search(r"listen=\S*:8080 ", f"{line} ")
+    assert re.search(r"health=\S*:8081 ", f"{line} ")
+    edge.assert_runs_as(NOBODY)
+
+
+async def probes(image: Image, address: str) -> None:
+    """Ask what is asked of a container from outside and inside."""
     async with aiohttp.ClientSession() as session:
         for path in ("/status", "/livez", "/readyz"):
-            async with session.get(f"http://127.0.0.1:8081{path}") as answer:
+            async with session.get(f"http://{address}:8081{path}") as answer:
                 assert answer.status == 200, path
     # As a container behind a proxy has it; the probe must not go there.
-    with_proxy = {**environment, "http_proxy": "http://127.0.0.1:9"}
+    with_proxy = {**image.installed_here(), "http_proxy": "http://127.0.0.1:9"}
     program, *arguments = image.health
-    found = shutil.which(program, path=environment["PATH"])
+    found = shutil.which(program, path=with_proxy["PATH"])
     assert found is not None
     probe = await asyncio.create_subprocess_exec(found, *arguments, env=with_proxy)
     assert await probe.wait() == 0
 
 
-async def _device(directory: Path, pki: SeedPki, lab: LabServer) -> None:
+@contextlib.asynccontextmanager
+async def as_device(pki: SeedPki, address: str, port: int = 8080) -> AsyncIterator[SimulatedDevice]:
+    """The document's device, which has asked for the edge's state, authenticated, and sent its inventory."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the document's server certificate has no subject alternative name
     context.load_verify_locations(pki.ca_certificate)
     context.load_cert_chain(pki.device_certificate, pki.device_key)
-    async with aiohttp.ClientSession() as session, session.get("https://127.0.0.1:8080/status", ssl=context) as answer:
+    url = f"https://{address}:{port}/status"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=context) as answer:
         assert (answer.status, await answer.text()) == (200, '{"status":"ok"}')
-    url, identity = "https://my-server.com:8080", {"mac": "52:54:00:12:34:56"}
     device = SimulatedDevice(
-        url, pki.ca_certificate, pki.device_certificate, pki.device_key, identity, address="127.0.0.1"
+        f"https://my-server.com:{port}",
+        pki.ca_certificate,
+        pki.device_certificate,
+        pki.device_key,
+        IDENTITY,
+        address=address,
     )
     async with device:
         await device.authenticate()
         await device.send_inventory()
-    (known,) = lab.devices()
-    assert (known.identity, known.status) == (identity, "accepted")
+        yield device
 
 
 def loopback_up() -> None:

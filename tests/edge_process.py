@@ -107,6 +107,14 @@ class EdgeProcess:
         """Its child processes that are Envoy."""
         return [pid for pid in _children(self.process.pid) if _name(pid) == "envoy"]
 
+    def assert_runs_as(self, user: int) -> None:
+        """Fail if the process has another user id, or any capability."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        assert f"Uid:\t{user}\t{user}\t{user}\t{user}" in status
+        assert "CapEff:\t0000000000000000" in status
+        assert "CapBnd:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         self.process.send_signal(number)

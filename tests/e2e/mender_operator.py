@@ -57,6 +57,10 @@ class Operator:
         """`mender-cli artifacts ...`; what it says."""
         return await self._run("mender-cli", "artifacts", "--server", self.url, *arguments)
 
+    async def copy(self, source: object, target: object) -> str:
+        """`mender-cli cp`, to or from a device that is written DEVICE_ID:PATH; what it says."""
+        return await self._run("mender-cli", "cp", "--server", self.url, source, target)
+
     async def _run(self, *command: object) -> str:
         trust = {"SSL_CERT_FILE": str(self.trust)} if self.trust else {}
         process = await asyncio.create_subprocess_exec(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ import aiohttp
 import pytest
 
 from mtls_ambassador.lab.mender_client import MenderClient
-from mtls_ambassador.lab.messages import FILE_TRANSFER, MENDER_CLIENT, PORT_FORWARD, SHELL
-from mtls_ambassador.lab.remote_session import DeviceRefused, RemoteSession, WebSocketLink
+from mtls_ambassador.lab.remote_session import RemoteSession, WebSocketLink
 from mtls_ambassador.lab.server import LabServer, LabSettings
 from tests.certificates import CertificateAuthority
 from tests.connected_device import CONNECT
 from tests.e2e.mender_peer import seed_client
+from tests.e2e.remote_terminal import CONNECT_CONF, files_pass, shell_answers, until_there
 from tests.edge_process import EdgeProcess
 from tests.ports import lasting_port
 from tests.world import PASSWORD, USER, edge_environment, eventually, write_settings_files
@@ -29,7 +28,6 @@ pytestmark = [
     pytest.mark.needs("root", "mender", "mender-connect", "dbus-daemon", "unshare"),
 ]
 
-_CONNECT = {"ShellCommand": "/bin/sh", "ShellArguments": [], "User": "root", "ReconnectIntervalSeconds": 1}
 _IDENTITY = {"mac": "52:54:00:12:34:56"}
 
 
@@ -77,7 +75,7 @@ async def _scene(directory: Path, **settings: object) -> AsyncIterator[Scene]:
                 certificate=device.pem,
                 key=device.key_pem,
                 identity=_IDENTITY,
-                connect=_CONNECT,
+                connect=CONNECT_CONF,
             )
             async with client:
                 try:
@@ -87,58 +85,10 @@ async def _scene(directory: Path, **settings: object) -> AsyncIterator[Scene]:
                 yield Scene(lab, environment, edge, client)
 
 
-async def _shell_answers(open_session: Callable[[], AbstractAsyncContextManager[RemoteSession]]) -> None:
-    """Have a shell of the device calculate, with a new session for each try.
-
-    mender-connect 2.1 starts what reads a shell's terminal before it says that this shall run (shell/exec.go, Start):
-    about one shell in ten stays mute.
-    """
-    for _ in range(8):
-        async with open_session() as session:
-            assert await session.open() == {SHELL, FILE_TRANSFER, PORT_FORWARD, MENDER_CLIENT}
-            await session.start_shell(width=100, height=30)
-            await session.type(b"echo $((6*7))\n")
-            try:
-                async with asyncio.timeout(3):
-                    shown = await session.output_until(b"42\r\n")
-            except TimeoutError:
-                continue
-            assert b"echo $((6*7))" in shown
-            await session.type(b"stty size\n")
-            await session.output_until(b"30 100\r\n")
-            await session.stop_shell()
-            await session.close()
-            return
-    raise AssertionError("no shell of the device says anything")
-
-
-async def _until_there(session: RemoteSession, path: str) -> None:
-    """Wait for an uploaded file: its end is acknowledged before it is in its place."""
-    for _ in range(500):
-        with contextlib.suppress(DeviceRefused):
-            await session.file_info(path)
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{path} did not come")
-
-
 async def test_terminal_and_files(tmp_path: Path) -> None:
-    content = random.Random(1).randbytes(1_000_001)
     async with _scene(tmp_path) as scene:
-        await _shell_answers(scene.session)
-        async with scene.session() as session:
-            await session.open()
-            await session.upload("/tmp/there.bin", content, mode=0o640)
-            await session.close()
-        async with scene.session() as session:
-            await session.open()
-            await _until_there(session, "/tmp/there.bin")
-            info = await session.file_info("/tmp/there.bin")
-            assert (info["size"], info["mode"]) == (len(content), 0o640)
-            assert await session.download("/tmp/there.bin") == content
-            with pytest.raises(DeviceRefused, match="no such file"):
-                await session.download("/tmp/nowhere")
-            await session.close()
+        await shell_answers(scene.session)
+        await files_pass(scene.session)
         assert scene.upgrades() == 1
 
 
@@ -157,7 +107,7 @@ async def test_as_a_user_of_the_management_api(tmp_path: Path) -> None:
             async with http.ws_connect(f"{place}/connect") as socket:
                 yield RemoteSession(WebSocketLink(socket))
 
-        await _shell_answers(user_session)
+        await shell_answers(user_session)
         form = aiohttp.FormData()
         form.add_field("path", "/tmp/there.bin")
         form.add_field("file", content, filename="here.bin")
@@ -165,7 +115,7 @@ async def test_as_a_user_of_the_management_api(tmp_path: Path) -> None:
             assert found.status == 201
         async with scene.session() as session:
             await session.open()
-            await _until_there(session, "/tmp/there.bin")
+            await until_there(session, "/tmp/there.bin")
         async with http.get(f"{place}/download", params={"path": "/tmp/there.bin"}) as found:
             assert found.status == 200
             assert await found.read() == content
@@ -182,20 +132,20 @@ async def test_it_comes_back_when_the_edge_was_away(tmp_path: Path) -> None:
         await eventually(lambda: not scene.lab.connected(scene.device_id))
         async with EdgeProcess(scene.environment, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 60)
-            await _shell_answers(scene.session)
+            await shell_answers(scene.session)
 
 
 async def test_with_bound_tokens_and_when_they_are_turned_off(tmp_path: Path) -> None:
     """The client gets its 401 at its next poll, authenticates anew, and hands mender-connect the new token."""
     async with _scene(tmp_path, bind_tokens="true") as scene:
-        await _shell_answers(scene.session)
+        await shell_answers(scene.session)
         assert not any("token_refused" in line for line in scene.edge.lines)
         assert await scene.edge.stop() == 0
         await eventually(lambda: not scene.lab.connected(scene.device_id))
         again = {**scene.environment, "MTLS_BIND_TOKENS": "false"}
         async with EdgeProcess(again, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 90)
-            await _shell_answers(scene.session)
+            await shell_answers(scene.session)
 
 
 async def test_when_bound_tokens_are_turned_on(tmp_path: Path) -> None:
@@ -205,7 +155,7 @@ async def test_when_bound_tokens_are_turned_on(tmp_path: Path) -> None:
         again = {**scene.environment, "MTLS_BIND_TOKENS": "true"}
         async with EdgeProcess(again, directory=tmp_path):
             await eventually(lambda: scene.lab.connected(scene.device_id), 90)
-            await _shell_answers(scene.session)
+            await shell_answers(scene.session)
 
 
 @pytest.mark.slow
@@ -213,5 +163,5 @@ async def test_it_stays_while_nobody_says_anything(tmp_path: Path) -> None:
     """Longer than the minute after which either end gives up a silent connection: their pings pass."""
     async with _scene(tmp_path) as scene:
         await asyncio.sleep(70)
-        await _shell_answers(scene.session)
+        await shell_answers(scene.session)
         assert scene.upgrades() == 1

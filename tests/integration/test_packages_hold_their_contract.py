@@ -24,9 +24,11 @@ MATERIAL = ("server_cert", "server_key", "tenant_ca_pem")
 
 
 @pytest.mark.needs("root", "openssl", "setpriv", "unshare")
-async def test_the_documents_docker_run_line_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["container", "compose", "systemd_unit"])
+async def test_run_in_namespaces(tmp_path: Path, package: str) -> None:
+    """The document's `docker run` line; the compose file's services; the unit's command."""
     process = await asyncio.create_subprocess_exec(
-        "unshare", "--net", sys.executable, "-m", "tests.container", str(tmp_path / "documents"),
+        "unshare", "--net", sys.executable, "-m", f"tests.{package}", str(tmp_path / "documents"),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
@@ -35,7 +37,7 @@ async def test_the_documents_docker_run_line_works(tmp_path: Path) -> None:
 
 def test_the_document_mounts_files_where_the_edge_looks_for_them() -> None:
     run = Run.read(DOCKER_RUN, Path("/here"), {})
-    assert {target for _, target in run.files} == {str(Settings.model_fields[key].default) for key in MATERIAL}
+    assert {bind.target for bind in run.binds} == {str(Settings.model_fields[key].default) for key in MATERIAL}
     assert run.ports == [f"443:{Settings.model_fields['listen'].default.port}"]
 
 
@@ -66,7 +68,10 @@ def test_compose() -> None:
     targets = {volume["target"] for volume in edge["volumes"] if isinstance(volume, dict)}
     assert targets == {str(Settings.model_fields[key].default) for key in MATERIAL}
     assert f"state:{Image.read().environment['MTLS_STATE_DIR']}" in edge["volumes"]
-    assert edge["environment"]["MTLS_MENDER_BACKEND"].endswith(mender["command"][-1].rpartition(":")[2])
+    (port,) = re.findall(r"\d+$", edge["environment"]["MTLS_MENDER_BACKEND"])
+    # In the file's header as well.
+    assert mender["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"http://127.0.0.1:{port}/" in (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     for service in (edge, mender):
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
         assert service["read_only"]

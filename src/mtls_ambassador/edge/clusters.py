@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtls_ambassador.edge.plan import BUFFER, LARGEST_AUTH_QUEUE, EdgePlan
+from mtls_ambassador.edge.plan import BUFFER, KEEPALIVE, LARGEST_AUTH_QUEUE, EdgePlan
 
 Json = dict[str, Any]
 
@@ -20,6 +20,7 @@ def mender_cluster(plan: EdgePlan) -> Json:
         "name": MENDER,
         "connect_timeout": "10s",
         "per_connection_buffer_limit_bytes": BUFFER,
+        "upstream_connection_options": {"tcp_keepalive": dict(KEEPALIVE)},
         # Without this, a resolver that never answers keeps the listeners closed for more than a minute.
         "wait_for_warm_on_init": False,
         # Fleets are larger than Envoy's default of 1024; the limit that counts is on the device side.

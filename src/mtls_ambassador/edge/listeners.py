@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mtls_ambassador.edge import access_log, secrets, token_binding
-from mtls_ambassador.edge.plan import BUFFER, EdgePlan
+from mtls_ambassador.edge.plan import BUFFER, KEEPALIVE, EdgePlan
 from mtls_ambassador.edge.routes import CHAIN_FILTER, edge_routes, egress_routes
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import FAILURE_HEADER, LARGEST_AUTH_BODY
@@ -15,6 +15,9 @@ Json = dict[str, Any]
 _TYPES = "type.googleapis.com"
 _HTTP = f"{_TYPES}/envoy.extensions.filters.http"
 _HCM = f"{_TYPES}/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+STREAM_IDLE = 300.0
+"""Seconds that a request may be silent, where its route says nothing else."""
 
 # Envoy's own list lacks P-521 and Ed25519, so such clients would send no certificate at all.
 _SIGNATURE_ALGORITHMS = [
@@ -67,6 +70,7 @@ def edge_listener(plan: EdgePlan) -> Json:
         "address": {"socket_address": address},
         "traffic_direction": "INBOUND",  # so that draining leaves the egress listener open
         "per_connection_buffer_limit_bytes": BUFFER,
+        "tcp_keepalive": dict(KEEPALIVE),
         "access_log": [access_log.handshake_failures()],
         "filter_chains": [
             {
@@ -176,7 +180,7 @@ def _edge_http(plan: EdgePlan) -> Json:
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "edge"},
         "max_request_headers_kb": 60,
         "request_headers_timeout": "30s",
-        "stream_idle_timeout": "300s",
+        "stream_idle_timeout": _seconds(STREAM_IDLE),
         "access_log": [*access_log.requests(plan.access_log), _alarms()],
         "local_reply_config": {"mappers": _local_replies(plan)},
         "route_config": edge_routes(plan),

@@ -20,6 +20,10 @@ A large download costs it a third more processor time with a quarter of this, an
 device does not fetch keeps both buffers full.
 """
 
+KEEPALIVE: Mapping[str, int] = {"keepalive_time": 300, "keepalive_interval": 60, "keepalive_probes": 5}
+"""How TCP looks for silent peers, in seconds: one that went without a word is found within ten minutes, also when
+nothing is said on its WebSocket for hours. Balancers forget silent connections after not much more than the first."""
+
 LARGEST_AUTH_QUEUE = 4096
 """Auth requests that may wait for the admission service; Envoy answers more at once with 503."""
 

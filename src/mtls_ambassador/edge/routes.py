@@ -27,6 +27,17 @@ STATUS_BODY = '{"status":"ok"}'
 AUTH_TIMEOUT = 60.0
 """Seconds that an auth request may take, management calls included."""
 
+PASSING_IDLE = 300.0
+"""Seconds that a request to Mender may be silent, in both directions."""
+
+SOCKET_IDLE = 24 * 3600.0
+"""The same of mender-connect's WebSocket.
+
+Its ends have their own patience, a minute with pings, and the connection of one that went without a word is found by
+TCP's keep-alive: this is for those that have none and are there still. A device that wants to hold connections gains
+nothing by it: a byte an hour held them before, and how many there may be is limited as a whole.
+"""
+
 CHAIN_FILTER = "presented-chain"
 """Name of the HTTP filter that only the auth route turns on, and only where there are several trust anchors."""
 _CHAIN_SCRIPT = f"""
@@ -199,7 +210,7 @@ def _auth_route(plan: EdgePlan) -> Json:
 
 
 def _connect_route(plan: EdgePlan) -> Json:
-    """mender-connect's WebSocket: idle for up to an hour, pings every minute keep it."""
+    """mender-connect's WebSocket, which may be idle for hours."""
     route: Json = {
         "match": {
             "path": CONNECT_PATH,
@@ -208,7 +219,7 @@ def _connect_route(plan: EdgePlan) -> Json:
         "route": {
             "cluster": MENDER,
             "timeout": "0s",
-            "idle_timeout": "3600s",
+            "idle_timeout": f"{SOCKET_IDLE:.0f}s",
             "host_rewrite_literal": plan.backend.authority,
             "upgrade_configs": [{"upgrade_type": "websocket"}],
         },
@@ -232,7 +243,7 @@ def _passing_route(plan: EdgePlan, prefix: str) -> Json:
         "route": {
             "cluster": MENDER,
             "timeout": "0s",
-            "idle_timeout": "300s",
+            "idle_timeout": f"{PASSING_IDLE:.0f}s",
             "host_rewrite_literal": plan.backend.authority,
             "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 1},
         },

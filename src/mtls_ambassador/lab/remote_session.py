@@ -15,11 +15,22 @@ from typing import Any, Protocol
 import aiohttp
 
 from mtls_ambassador.errors import Error
-from mtls_ambassador.lab.messages import CONTROL, FILE_TRANSFER, SHELL, Message, decode, document, encode, open_session
+from mtls_ambassador.lab.messages import (
+    CONTROL,
+    FILE_TRANSFER,
+    SHELL,
+    Message,
+    MessageError,
+    decode,
+    document,
+    encode,
+    open_session,
+)
 
 _CHUNK = 4096  # bytes; mender-connect takes no message over 8192
 _UNACKNOWLEDGED = 20  # chunks
 _ACKNOWLEDGED_EVERY = 10  # chunks
+_FILE_NUMBERS = {"size": 63, "mode": 32, "uid": 32, "gid": 32}  # bits (ws/filetransfer, FileInfo)
 _FAILED = 2  # status of a shell's answer: 1 is well
 _MOST_KEPT = 10_000  # messages of one protocol while another is waited for
 
@@ -95,7 +106,10 @@ class RemoteSession:
         accepted = await self._next(CONTROL)
         if accepted.kind != "accept":
             raise DeviceRefused(f"the device answered {accepted.kind!r} instead of accepting the session")
-        return frozenset(accepted.fields().get("protocols", ()))
+        protocols = _fields(accepted).get("protocols") or []
+        if not isinstance(protocols, list) or not all(isinstance(protocol, int) for protocol in protocols):
+            raise DeviceRefused("the device offers protocols that are none")
+        return frozenset(protocols)
 
     async def close(self) -> None:
         """Tell the device that the session is over."""
@@ -141,9 +155,14 @@ class RemoteSession:
         await self._shell_answer("stop")
 
     async def file_info(self, path: str) -> Mapping[str, Any]:
-        """Size, mode, uid, gid and modtime of a file on the device."""
+        """What the device says of a file: path, size, mode, uid, gid, modtime; what it leaves out is not there."""
         await self._file("stat", document(path=path))
-        return (await self._file_answer("file_info")).fields()
+        info = _fields(await self._file_answer("file_info"))
+        for name, bits in _FILE_NUMBERS.items():
+            value = info.get(name)
+            if value is not None and (type(value) is not int or not 0 <= value < 1 << bits):
+                raise DeviceRefused(f"the {name} of {path} is {value!r}, says the device")
+        return {name: value for name, value in info.items() if value is not None}
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """The content of a file on the device, in parts."""
@@ -185,9 +204,9 @@ class RemoteSession:
             await self._file("file_chunk", chunk, offset=sent)
             sent += len(chunk)
             while sent > acknowledged + _UNACKNOWLEDGED * _CHUNK:
-                acknowledged = int((await self._file_answer("ack")).properties["offset"])
+                acknowledged = _acknowledged(await self._file_answer("ack"))
         await self._file("file_chunk", offset=sent)
-        while int((await self._file_answer("ack")).properties["offset"]) < sent:
+        while _acknowledged(await self._file_answer("ack")) < sent:
             pass
 
     async def _shell(self, kind: str, body: bytes = b"", **properties: int) -> None:
@@ -205,7 +224,7 @@ class RemoteSession:
     async def _file_answer(self, kind: str) -> Message:
         message = await self._next(FILE_TRANSFER)
         if message.kind == "error":
-            raise DeviceRefused(f"the device refused a file transfer: {message.fields().get('err')}")
+            raise DeviceRefused(f"the device refused a file transfer: {_fields(message).get('err')}")
         if message.kind != kind:
             raise DeviceRefused(f"the device answered {message.kind!r} instead of {kind!r}")
         return message
@@ -219,13 +238,27 @@ class RemoteSession:
                 if message.kind == "ping" and message.protocol in {CONTROL, SHELL}:
                     await self._link.send(Message(message.protocol, "pong"))
                 elif message.protocol == CONTROL and message.kind == "error":
-                    raise DeviceRefused(f"the device ended the session: {message.fields().get('err')}")
+                    raise DeviceRefused(f"the device ended the session: {_fields(message).get('err')}")
                 else:
                     kept = self._kept.setdefault(message.protocol, deque())
                     kept.append(message)
                     if len(kept) > _MOST_KEPT:
                         raise SessionEnded("the device sends more than anybody reads")
         return waiting.popleft()
+
+
+def _fields(message: Message) -> Mapping[str, Any]:
+    try:
+        return message.fields()
+    except MessageError as error:
+        raise DeviceRefused(f"the device's answer {message.kind!r} cannot be read: {error.what}") from error
+
+
+def _acknowledged(message: Message) -> int:
+    offset = message.properties.get("offset")
+    if type(offset) is not int:
+        raise DeviceRefused(f"the device acknowledged {offset!r} of the file")
+    return offset
 
 
 def _check_status(message: Message) -> None:

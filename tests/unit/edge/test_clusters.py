@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mtls_ambassador.edge.clusters import admission_cluster, mender_cluster
+from mtls_ambassador.edge.plan import KEEPALIVE
 from tests.unit.edge.plans import DIRECTORY, SYSTEM_TRUST, VARIANTS, plan
 
 
@@ -18,6 +19,10 @@ def tls(**given: Any) -> dict[str, Any]:
 def test_plain_http_has_no_tls() -> None:
     cluster = mender_cluster(plan(**VARIANTS["http_backend"]))
     assert "transport_socket" not in cluster
+
+
+def test_tcp_finds_a_mender_that_went_without_a_word() -> None:
+    assert mender_cluster(plan())["upstream_connection_options"] == {"tcp_keepalive": KEEPALIVE}
 
 
 def test_a_name_is_sent_and_verified() -> None:

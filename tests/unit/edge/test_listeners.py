@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mtls_ambassador.edge.listeners import edge_listener, egress_listener
+from mtls_ambassador.edge.plan import KEEPALIVE
 from mtls_ambassador.refusals import RefusalReason
 from mtls_ambassador.wire import ADDRESS_HEADER, CERTIFICATE_HEADER, FAILURE_HEADER
 from tests.unit.edge.plans import CA, DIRECTORY, SERVER, VARIANTS, everything_in, plan
@@ -148,6 +149,7 @@ def test_slow_and_idle_clients_are_let_go() -> None:
     listener = edge_listener(plan(handshake_timeout="90s"))
     (chain,) = listener["filter_chains"]
     assert chain["transport_socket_connect_timeout"] == "90s"
+    assert listener["tcp_keepalive"] == KEEPALIVE
     manager = http(listener)
     for name in ("request_headers_timeout", "stream_idle_timeout"):
         assert float(manager[name].removesuffix("s")) > 0

@@ -227,7 +227,7 @@ def test_downloads_take_the_time_they_take() -> None:
 def test_the_websocket_may_be_idle_longer(upgrade: str) -> None:
     route = chosen(CONNECT_PATH, upgrade=upgrade)["route"]
     assert route["upgrade_configs"] == [{"upgrade_type": "websocket"}]
-    assert route["idle_timeout"] == "3600s"
+    assert route["idle_timeout"] == "86400s"
     assert "upgrade_configs" not in chosen(CONNECT_PATH)["route"]
     assert "upgrade_configs" not in chosen("/api/devices/v1/inventory/x", upgrade="websocket")["route"]
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import aiohttp
+import msgpack
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -156,6 +157,31 @@ async def test_errors_of_file_transfers() -> None:
         await RemoteSession(Script(error)).file_info("/x")
     with pytest.raises(DeviceRefused, match="answered 'ack' instead of 'file_info'"):
         await RemoteSession(Script(_ack(0))).file_info("/x")
+
+
+@pytest.mark.parametrize("protocols", [5, [[1]], ["1"], {"1": 1}], ids=str)
+async def test_protocols_that_are_none(protocols: object) -> None:
+    accepted = Message(CONTROL, "accept", body=document(version=1, protocols=protocols))
+    with pytest.raises(DeviceRefused, match="protocols"):
+        await RemoteSession(Script(accepted)).open()
+
+
+@pytest.mark.parametrize("properties", [{}, {"offset": "z"}, {"offset": None}, {"offset": True}], ids=str)
+async def test_an_acknowledgement_of_nothing(properties: dict[str, object]) -> None:
+    ack = Message(FILE_TRANSFER, "ack", properties=properties)
+    with pytest.raises(DeviceRefused, match="acknowledged"):
+        await RemoteSession(Script(_ack(0), ack)).upload("/x", b"x")
+
+
+async def test_errors_that_cannot_be_read() -> None:
+    for protocol in (CONTROL, FILE_TRANSFER):
+        with pytest.raises(DeviceRefused, match="cannot be read"):
+            await RemoteSession(Script(Message(protocol, "error", body=b"\x01"))).file_info("/x")
+
+
+async def test_what_a_device_leaves_out_of_a_file_or_does_not_know() -> None:
+    info = Message(FILE_TRANSFER, "file_info", body=msgpack.packb({"path": "/x", "size": 5, "mode": None}))
+    assert await RemoteSession(Script(info)).file_info("/x") == {"path": "/x", "size": 5}
 
 
 async def test_silence_and_floods() -> None:

@@ -31,7 +31,13 @@ def artifact_directory(db: Path | None) -> Iterator[Path]:
     """
     if db is None:
         # Not tempfile's own context manager: it warns when a crash of the loop leaves it to the garbage collector.
-        directory = Path(tempfile.mkdtemp(prefix="lab-artifacts-"))
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="lab-artifacts-"))
+        except OSError as error:
+            raise DatabaseError(
+                f"cannot keep artifacts in a temporary directory: {error.strerror}",
+                "Set TMPDIR to a directory you may write to, or name a --db in one.",
+            ) from error
         try:
             yield directory
         finally:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mtls_ambassador.lab.messages import FILE_TRANSFER, MessageError, decode, encode
@@ -101,10 +104,11 @@ class _Handlers:
             remote = await stack.enter_async_context(self._files(request))
             with _as_refusal("failed to retrieve file info: error received from device: "):
                 info = await remote.file_info(path)
-            if int(info.get("mode", 0)) & _NOT_REGULAR:
+            if info.get("mode", 0) & _NOT_REGULAR:
                 raise Refusal(400, "path is not a regular file")
-            rest = stack.pop_all()
-        return StreamingResponse(_content(remote, path, rest), headers=_file_headers(path, info))
+            response = _Download(remote.read(path), headers=_file_headers(path, info))
+            response.stack = stack.pop_all()  # last: from here on only the response ends the session
+        return response
 
     async def upload(self, request: Request) -> Response:
         async with request.form(max_files=1, max_fields=4) as form:
@@ -140,6 +144,16 @@ class _Handlers:
             finally:
                 with contextlib.suppress(SessionEnded):
                     await remote.close()
+
+
+class _Download(StreamingResponse):
+    """A file on its way, which ends its session with the device however it ends itself."""
+
+    stack: contextlib.AsyncExitStack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.stack:
+            await super().__call__(scope, receive, send)
 
 
 async def _relay(socket: WebSocket, session: UserSession) -> None:
@@ -201,12 +215,6 @@ def _as_refusal(prefix: str) -> Iterator[None]:
         raise Refusal(500, reason.what) from None
 
 
-async def _content(remote: RemoteSession, path: str, rest: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
-    async with rest:
-        async for part in remote.read(path):
-            yield part
-
-
 async def _parts(file: Any) -> AsyncIterator[bytes]:
     while part := await file.read(64 * 1024):
         yield part
@@ -215,8 +223,8 @@ async def _parts(file: Any) -> AsyncIterator[bytes]:
 def _file_headers(path: str, info: Mapping[str, Any]) -> dict[str, str]:
     headers = {
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f'attachment; filename="{posixpath.basename(path)}"',
-        "X-MEN-File-Path": path,
+        "Content-Disposition": _attachment(posixpath.basename(path)),
+        "X-MEN-File-Path": quote(path),
     }
     for name in ("uid", "gid", "size"):
         if name in info:
@@ -224,3 +232,10 @@ def _file_headers(path: str, info: Mapping[str, Any]) -> dict[str, str]:
     if "mode" in info:
         headers["X-MEN-File-Mode"] = f"{info['mode']:o}"
     return headers
+
+
+def _attachment(name: str) -> str:
+    """Content-Disposition of a file of any name (RFC 6266): what not all read alike is told in UTF-8 as well."""
+    plain = re.sub(r"[^ !#$&-\[\]-~]", "_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'attachment; filename="{plain}"{extended}'

@@ -7,13 +7,15 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import unquote, urlencode
 
 import aiohttp
 import msgpack
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from mtls_ambassador.lab.messages import CONTROL, FILE_TRANSFER, MENDER_CLIENT, SHELL, Message, encode
+from mtls_ambassador.lab.messages import CONTROL, FILE_TRANSFER, MENDER_CLIENT, SHELL, Message, document, encode
 from mtls_ambassador.lab.remote_session import DeviceRefused, RemoteSession, SessionEnded, WebSocketLink
 from mtls_ambassador.lab.server import Refusal, deviceconnect, parse_fault
 from mtls_ambassador.lab.server.deviceconnect import DeviceSocket
@@ -172,6 +174,101 @@ async def test_files_over_http(peer: Peer) -> None:
         assert device.kinds().count((CONTROL, "close")) == 3
     await eventually(lambda: not peer.lab.connected(_id(peer)))
     assert (await peer.call("GET", f"{place}/download?path=/tmp/x.bin")).status == 409
+
+
+def _open_sessions(peer: Peer) -> int:
+    sockets = peer.lab._deviceconnect._sockets
+    return sum(len(socket.sessions) for socket in sockets.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "disposition", "escaped"),
+    [
+        ("/tmp/a b.txt", 'filename="a b.txt"', "/tmp/a%20b.txt"),
+        (
+            "/tmp/журнал.txt",
+            "filename=\"______.txt\"; filename*=UTF-8''%D0%B6%D1%83%D1%80%D0%BD%D0%B0%D0%BB.txt",
+            "/tmp/%D0%B6%D1%83%D1%80%D0%BD%D0%B0%D0%BB.txt",
+        ),
+        ('/tmp/"\\', "filename=\"__\"; filename*=UTF-8''%22%5C", "/tmp/%22%5C"),
+        ("/tmp/a\r\nSet-Cookie: b", "filename=\"a__Set-Cookie: b\"; filename*=UTF-8''a%0D%0ASet-Cookie%3A%20b", None),
+        ("/tmp/50%", "filename=\"50_\"; filename*=UTF-8''50%25", "/tmp/50%25"),
+    ],
+    ids=["space", "not ASCII", "quoted", "lines", "percent"],
+)
+async def test_files_of_any_name(peer: Peer, path: str, disposition: str, escaped: str | None) -> None:
+    """RFC 6266 section 4.3 and its appendix D; RFC 8187."""
+    token = await peer.accepted(MAC)
+    async with connected_device(peer.lab.url, token) as device:
+        device.files[path] = b"content"
+        query = urlencode({"path": path})
+        found = await peer.call("GET", f"{DEVICES}/{_id(peer)}/download?{query}")
+        assert (found.status, found.body) == (200, b"content")
+        assert found.headers["content-disposition"] == f"attachment; {disposition}"
+        assert unquote(found.headers["x-men-file-path"]) == path
+        if escaped is not None:
+            assert found.headers["x-men-file-path"] == escaped
+        assert "set-cookie" not in found.headers
+        await eventually(lambda: _open_sessions(peer) == 0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"mode": "z"},
+        {"mode": -1},
+        {"mode": 2**32},
+        {"mode": [1]},
+        {"mode": True},
+        {"size": "1\r\nX: y"},
+        {"size": 2**63},
+        {"uid": "журнал"},
+        {"gid": 1.5},
+    ],
+    ids=str,
+)
+async def test_a_device_that_says_nonsense_of_a_file(peer: Peer, said: dict[str, object]) -> None:
+    token = await peer.accepted(MAC)
+    async with connected_device(peer.lab.url, token) as device:
+        device.on_message = lambda message: (
+            [Message(FILE_TRANSFER, "file_info", message.session, body=document(path="/x", **said))]
+            if message.kind == "stat"
+            else None
+        )
+        found = await peer.call("GET", f"{DEVICES}/{_id(peer)}/download?path=/x")
+        assert found.status == 400
+        assert f"the {next(iter(said))} of /x" in found.error
+        await eventually(lambda: _open_sessions(peer) == 0)
+        assert device.kinds()[-1] == (CONTROL, "close")
+
+
+@pytest.mark.parametrize("body", [b"\x01", b"\xc1", msgpack.packb([1])], ids=["number", "no msgpack", "list"])
+@pytest.mark.parametrize("kind", ["open", "stat"])
+async def test_a_device_whose_answer_cannot_be_read(peer: Peer, kind: str, body: bytes) -> None:
+    token = await peer.accepted(MAC)
+    async with connected_device(peer.lab.url, token) as device:
+        answer = (
+            Message(CONTROL, "accept", body=body) if kind == "open" else Message(FILE_TRANSFER, "file_info", body=body)
+        )
+        device.on_message = lambda message: [replace(answer, session=message.session)] if message.kind == kind else None
+        found = await peer.call("GET", f"{DEVICES}/{_id(peer)}/download?path=/x")
+        assert found.status == 400
+        assert "cannot be read" in found.error
+        await eventually(lambda: _open_sessions(peer) == 0)
+
+
+async def test_a_user_who_is_gone_before_the_file_comes(peer: Peer) -> None:
+    token = await peer.accepted(MAC)
+    async with connected_device(peer.lab.url, token) as device:
+        device.files["/x"] = b"x" * 10
+        device.on_message = lambda message: [] if message.kind == "get_file" else None
+        request = f"GET {DEVICES}/{_id(peer)}/download?path=/x HTTP/1.1\r\nHost: x\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", peer.lab.port)
+        writer.write(f"{request}Authorization: Bearer {peer.token}\r\n\r\n".encode())
+        await eventually(lambda: (FILE_TRANSFER, "get_file") in device.kinds())
+        writer.close()
+        await writer.wait_closed()
+        await eventually(lambda: _open_sessions(peer) == 0)
 
 
 @pytest.mark.parametrize(

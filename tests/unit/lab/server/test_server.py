@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import tempfile
 import time
 from pathlib import Path
 
@@ -71,6 +72,13 @@ class TestDatabase:
             await LabServer(LabSettings(password=PASSWORD, db=db)).__aenter__()
         with pytest.raises(Error, match="cannot open the database"):
             await LabServer(LabSettings(password=PASSWORD, db=tmp_path / "none" / "lab.db")).__aenter__()
+
+    async def test_without_a_temporary_directory_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        with pytest.raises(Error, match="cannot keep artifacts in a temporary directory"):
+            await LabServer(LabSettings(password=PASSWORD)).__aenter__()
 
 
 class TestDecommissioning:
