@@ -58,16 +58,20 @@ class Items:
         """The item of a name."""
         return next(self._items("AND item.name = ?2", name), None)
 
+    def is_issued(self, name: str) -> bool:
+        """Whether a name has an item that is more than pending."""
+        return next(self._items("AND item.name = ?2 AND NOT certificate.pending", name), None) is not None
+
     def issued(self) -> Iterator[Item]:
-        """All whose files are written, in the order of their lines; read row by row."""
+        """All that are more than pending, in the order of their lines; read row by row."""
         return self._items("AND NOT certificate.pending ORDER BY item.line, item.name")
 
     def pending(self) -> Sequence[Item]:
-        """Those of which nobody can say whether their files were written; a few checkpoints' at most."""
+        """Those that nobody outside the batch can have; a few checkpoints' at most."""
         return list(self._items("AND certificate.pending"))
 
     def count(self) -> int:
-        """How many have their files written."""
+        """How many are more than pending."""
         query = "SELECT count(*) FROM batch_item JOIN certificate USING (serial) WHERE batch = ?1 AND NOT pending"
         return int(next(iter(self.index.read(query, self.batch)))[0])
 

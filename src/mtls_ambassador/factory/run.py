@@ -1,21 +1,20 @@
 """A batch from its beginning to its end, as often as it takes.
 
 The CA's index is the truth. A checkpoint (about a thousand devices) goes through these steps, and power may fail, or
-the program be killed, between any two of them:
+the program be killed, within any of them or between two:
 
 1. A worker makes keys and certificates in its memory. Lost: nothing that anybody knows of.
 2. The index gets the certificates as pending, with the devices' names, in one transaction. From here on the next run
    finds them.
 3. The worker writes all files into the folder `.staging`, and syncs the file system. Lost: half-written files where
    nobody looks for them.
-4. The worker renames each device's folder (or archive) to its place, and syncs. A place that is filled is whole,
-   since its content was synced before it got its name.
-5. The index marks the certificates as issued, in one transaction.
+4. The index marks the certificates as issued, in one transaction. Their files are whole, but nobody has them yet.
+5. The worker renames each device's folder (or archive) to its place, and syncs.
 
-The next run looks at what is pending (`_settle`): where the place is filled it does step 5; otherwise it removes
-`.staging`, and then the entries, whose certificates nobody can have; their devices are made anew. It holds a lock that
-processes of a killed run hold until they end, so nothing changes under it. What was issued is never made again, even
-if its files were taken away since. Then the manifest is written out of the index.
+The next run (`_settle`) does step 5 for what is issued and still staged. Then it removes `.staging`, and after that the
+entries that are pending: their files were never in any other place, so nobody has these certificates, and their devices
+are made anew. It holds a lock that processes of a killed run hold until they end, so nothing changes under it. What was
+issued is never made again, even if its files were taken away since. Then the manifest is written out of the index.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from mtls_ambassador.factory.items import Item, Items
 from mtls_ambassador.factory.manifest import Layout
 from mtls_ambassador.factory.orders import Naming, Order
 from mtls_ambassador.factory.rows import Problem, Row, Rows
-from mtls_ambassador.factory.worker import Failed, Made, Recipe, Written, entry, work
+from mtls_ambassador.factory.worker import Failed, Made, Placed, Recipe, Staged, entry, work
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.keys import KeyKind
 
@@ -144,14 +143,9 @@ def run(job: Job, watcher: Watcher) -> Outcome:
 
 
 def _settle(items: Items, recipe: Recipe) -> None:
-    package.sync(recipe.out)  # a rename that is seen may still be lost
-    placed: list[str] = []
-    lost: list[str] = []
-    for item in items.pending():
-        (placed if (recipe.out / recipe.place(item.name)).exists() else lost).append(item.serial)
-    items.index.finish(placed)
+    package.place(recipe.out, [each for each in package.staged(recipe.out) if items.is_issued(recipe.name(each))])
     package.clear_staging(recipe.out)
-    items.discard(lost)
+    items.discard([item.serial for item in items.pending()])
 
 
 def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher: Watcher) -> int:
@@ -185,8 +179,10 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
                             reading.reject(Problem(each.where, refused[each.item.serial]))
                 case Failed(what, remedy):
                     raise BatchError(what, remedy)
-                case Written():
+                case Staged():
                     items.index.finish(writing[worker])
+                    _send(worker, None)
+                case Placed():
                     made += len(writing.pop(worker))
                     busy.remove(worker)
                     watcher.progress(made + reading.before + reading.problems, made)

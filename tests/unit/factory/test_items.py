@@ -42,9 +42,11 @@ def test_from_pending_to_issued(items: Items) -> None:
     assert reserve(items, two, one) == {}
     assert {item.name for item in items.pending()} == {"d1", "d2"}
     assert items.count() == 0
+    assert not items.is_issued("d1")
     items.index.finish([one[0].serial, two[0].serial])
     assert list(items.issued()) == [one[0], two[0]]
     assert items.pending() == []
+    assert items.is_issued("d1")
     assert items.find("d1") == one[0]
     assert Items(items.index, "other").find("d1") is None
 
