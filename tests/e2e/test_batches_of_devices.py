@@ -26,6 +26,7 @@ from tests.world import eventually
 pytestmark = pytest.mark.needs("openssl")
 
 FILES = {"device-private.key", "device-cert.pem", "ca-chain.pem", "mender.conf"}
+UPSTREAM = "https://mender.example.com"
 SERVER = ("--server-url", "https://my-server.com:8080")
 
 
@@ -185,17 +186,17 @@ def test_openssl_verifies_what_a_list_became(ca: Path) -> None:
 
 
 def test_bad_rows_are_told_and_the_rest_goes_on(ca: Path) -> None:
-    rows = ["serial,mac", "A1,1", "", "A3", ",4", "A1,5", "../up,6", f"{'x' * 70},7", "A8,8"]
+    rows = ["serial,mac", "A1,1", "", "A3", ",4", "A1,5", "../up,6", f"{'x' * 70},7", '"Q9,9', "A8,8"]
     (ca / "devices.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     arguments = ("devices.csv", "--cn", "{serial}", "--out", "out")
     summary = batch(ca, *arguments, status=1)
-    assert (summary["made"], summary["problems"], summary["complete"]) == (2, 5, True)
+    assert (summary["made"], summary["problems"], summary["complete"]) == (2, 6, True)
     told = {each["where"]: each["what"] for each in summary["first_problems"]}
-    assert told.keys() == {f"devices.csv, line {line}" for line in (4, 5, 6, 7, 8)}
+    assert told.keys() == {f"devices.csv, line {line}" for line in (4, 5, 6, 7, 8, 9)}
     assert "A1 is the name at devices.csv, line 2 already" in told["devices.csv, line 6"]
     assert "too long" in told["devices.csv, line 8"]
 
-    rows[3], rows[4:8] = "A3,3", []
+    rows[3], rows[4:9] = "A3,3", []
     (ca / "devices.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     mended = batch(ca, *arguments)
     assert (mended["made"], mended["before"], mended["total"]) == (1, 2, 3)
@@ -264,13 +265,27 @@ def test_private_keys_leave_only_encrypted(ca: Path) -> None:
         (("--csr-dir", ".", "--encrypt-to", "ca-cert.pem"), "no private key"),
         (("--csr-dir", ".", "--country", "NO"), "need --cn"),
         (("--count", "2", "--cn", "{n}", "--server-url", "https://hosted.mender.io"), "is the Mender Server"),
+        (("--count", "2", "--cn", "{n}", "--server-url", UPSTREAM), "is the Mender Server"),
+        (("--count", "2", "--cn", "{n}", "--conf", "past.conf"), "past.conf: the server URL"),
+        (("--count", "2", "--cn", "{n}", *SERVER, "--upstream", SERVER[1]), "is the Mender Server"),
         (("--count", "2", "--cn", "{n}", "--tenant-token-file", "t"), "goes into mender.conf"),
+        (("--count", "2", "--cn", "{n}", *SERVER, "--tenant-token-file", "bad.token"), "tenant token bad.token"),
+        (("--count", "2", "--cn", "{n}", "--image", ".sdimg", "--tar"), "--image needs each device's key"),
+        (
+            ("--count", "2", "--cn", "{n}", "--image", ".sdimg", "--encrypt-to", "r.pem"),
+            "--image needs each device's key",
+        ),
+        (("--csr-dir", ".", "--image", ".sdimg"), "--image needs each device's key"),
+        (("--count", "2", "--cn", "{n}", "--image", ".mender"), "Invalid value for '--image'"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_anything_is_made(ca: Path, arguments: Sequence[str], told: str) -> None:
+    (ca / "past.conf").write_text(json.dumps({"ServerURL": UPSTREAM}), encoding="utf-8")
+    (ca / "bad.token").write_bytes(b"tok en\nsecond\xff")
     done = subprocess.run(
         [*PROGRAM, "pki", "batch", "--out", "out", *arguments],
         cwd=ca,
+        env={**os.environ, "MTLS_MENDER_BACKEND": UPSTREAM},
         capture_output=True,
         text=True,
         timeout=100,

@@ -25,7 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
     frozenset({"config"}),
-    frozenset({"serving", "files", "refusals", "stopping"}),
+    frozenset({"serving", "files", "lines", "refusals", "stopping"}),
     frozenset({"errors", "printable", "refusal", "wire", "x509", "__init__"}),
 )
 FORBIDDEN: Mapping[str, frozenset[str]] = {
