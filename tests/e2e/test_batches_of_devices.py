@@ -237,6 +237,42 @@ def test_a_folder_of_requests_is_signed(ca: Path) -> None:
     own = openssl(ca, "pkey", "-in", "two.key", "-pubout")
     assert openssl(ca, "x509", "-in", "out/two/device-cert.pem", "-noout", "-pubkey") == own
 
+    openssl(ca, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "new.key", "-subj", "/CN=my-two",
+            "-out", "requests/two.csr")  # fmt: skip
+    changed = batch(ca, "--csr-dir", "requests", "--out", "out", status=1)
+    assert (changed["made"], changed["before"], changed["problems"]) == (0, 1, 3)
+    told = {each["where"]: each["what"] for each in changed["first_problems"]}
+    assert "two was issued with another key than its request has now" in told["requests/two.csr"]
+
+
+def test_a_revoked_device_leaves_the_manifest_and_gets_another_when_it_shall(ca: Path) -> None:
+    def host(name: str) -> None:
+        (ca / "devices.csv").write_text(f"serial,host\nm1,h1\nm2,{name}\n", encoding="utf-8")
+
+    arguments = ("devices.csv", "--cn", "{serial}", "--san", "DNS:{host}", "--out", "out")
+    host("h2")
+    batch(ca, *arguments)
+    host("new-h2")
+    told = batch(ca, *arguments, status=1)["first_problems"][0]["what"]
+    assert "m2 was issued with the names m2, h2, not new-h2" in told
+    _, row = manifest(ca / "out")
+    assert f"revoke serial {row['serial']}, move its files away, and run this with --again" in told
+
+    run(ca, *PROGRAM, "pki", "revoke", row["serial"])
+    summary = batch(ca, *arguments)
+    assert (summary["made"], summary["before"], summary["revoked"], summary["total"]) == (0, 1, 1, 1)
+    assert [each["cn"] for each in manifest(ca / "out")] == ["m1"]
+    problem = batch(ca, *arguments, "--again", status=1)["first_problems"][0]["what"]
+    assert problem == f"out/m2 has the revoked certificate, serial {row['serial']}: move it away"
+    (ca / "out" / "m2").rename(ca / "old-m2")
+    summary = batch(ca, *arguments, "--again")
+    assert (summary["made"], summary["before"], summary["revoked"], summary["total"]) == (1, 1, 0, 2)
+    _, new = manifest(ca / "out")
+    assert new["serial"] != row["serial"]
+    assert "DNS:new-h2" in openssl(ca, "x509", "-in", "out/m2/device-cert.pem", "-noout", "-text")
+    assert {entry.serial: entry.status for entry in issued(ca)}[row["serial"]] is Status.REVOKED
+    assert batch(ca, *arguments)["before"] == 2
+
 
 def test_private_keys_leave_only_encrypted(ca: Path) -> None:
     openssl(ca, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Provisioning", "-keyout", "r.key",

@@ -84,7 +84,11 @@ _LISTED_PROBLEMS = 100
 @options.key_type
 @options.days(profiles.DEVICE_DAYS)
 @options.subject
-@click.option("--again", is_flag=True, help="Also devices whose common name has a valid certificate already.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Also devices whose common name has a valid certificate already, or whose own was revoked.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes. Default: one for each processor.")
 @click.option(
     "--checkpoint", type=click.IntRange(1), metavar="N", help="Devices between two syncs. Default: 1000, of RSA 16."
@@ -306,6 +310,7 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
             "manifest": [str(out / CSV), str(out / JSON)],
             "made": outcome.made,
             "before": outcome.before,
+            "revoked": outcome.revoked,
             "total": outcome.total,
             "problems": outcome.problems,
             "first_problems": [{"where": each.where, "what": each.what} for each in watch.problems],
@@ -316,6 +321,11 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
         return
     made = f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second)"
     click.echo(escaped(f"{made}, {outcome.total} in {out / CSV}."))
+    if outcome.revoked:
+        click.echo(
+            f"{outcome.revoked} certificates were revoked, and are not in the manifest. To give those devices another: "
+            "move their files away, and add --again."
+        )
     if outcome.problems:
         click.echo(f"{outcome.problems} rows could not be used. Mend them, and run the same command again.")
     if not outcome.complete:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from mtls_ambassador.errors import Error
-from mtls_ambassador.factory import folder, manifest, orders, package
+from mtls_ambassador.factory import changes, folder, manifest, orders, package
 from mtls_ambassador.factory.errors import BatchError, RowError
 from mtls_ambassador.factory.items import Item, Items
 from mtls_ambassador.factory.manifest import Layout
@@ -72,7 +72,7 @@ class Job:
         jobs: How many processes make them.
         checkpoint: How many devices are written between two syncs.
         foreign_keys: Whether the keys came from elsewhere.
-        again: Whether a device may get one more certificate.
+        again: Whether a device may get one more certificate, see `Items`.
     """
 
     directory: Path
@@ -94,6 +94,7 @@ class Outcome:
     Attributes:
         made: Devices that got a certificate in this run.
         before: Rows whose devices had theirs from an earlier run.
+        revoked: Rows whose devices had theirs, but it is revoked now: they are not in the manifest.
         problems: Rows that could not be used.
         total: Devices in the manifest.
         complete: Whether all rows were read.
@@ -101,6 +102,7 @@ class Outcome:
 
     made: int
     before: int
+    revoked: int
     problems: int
     total: int
     complete: bool
@@ -139,7 +141,7 @@ def run(job: Job, watcher: Watcher) -> Outcome:
         made = _issue(job, items, reading, workers, watcher)
         package.remove_staging(out)
         total = manifest.write(out, items.issued(), job.layout)
-    return Outcome(made, reading.before, reading.problems, total, not reading.stopped)
+    return Outcome(made, reading.before, reading.revoked, reading.problems, total, not reading.stopped)
 
 
 def _settle(items: Items, recipe: Recipe) -> None:
@@ -185,7 +187,7 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
                 case Placed():
                     made += len(writing.pop(worker))
                     busy.remove(worker)
-                    watcher.progress(made + reading.before + reading.problems, made)
+                    watcher.progress(made + reading.before + reading.revoked + reading.problems, made)
                     feed(worker)
     return made
 
@@ -216,6 +218,7 @@ class _Reading:
 
     def __init__(self, job: Job, items: Items, watcher: Watcher) -> None:
         self.before = 0
+        self.revoked = 0
         self.problems = 0
         self.stopped = False
         self._job = job
@@ -249,7 +252,6 @@ class _Reading:
                 continue
             if order is not None:
                 return order
-            self.before += 1
         self.stopped = True
         raise StopIteration
 
@@ -262,17 +264,28 @@ class _Reading:
         if self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (order.name, row.where)).rowcount == 0:
             (where,) = self._seen.execute("SELECT place FROM seen WHERE name = ?", (order.name,)).fetchone()
             raise RowError(f"{order.name} is the name at {where} already")
-        if self._resumed and (item := self._items.find(order.name)) is not None:
-            self._require_same(order, item)
-            return None
         place = self._job.recipe.out / self._job.recipe.place(order.name)
+        if self._resumed and (item := self._items.find(order.name)) is not None:
+            if not self._items.is_revoked(order.name):
+                self._require_same(order, item)
+                self.before += 1
+                return None
+            if not self._job.again:
+                self.revoked += 1
+                return None
+            if os.path.lexists(place):
+                raise RowError(f"{place} has the revoked certificate, serial {item.serial}: move it away")
         if os.path.lexists(place) or place.name in _OWN:
             raise RowError(f"{place} is there already, and not of this batch")
         return order
 
     def _require_same(self, order: Order, item: Item) -> None:
-        if order.cn is not None and order.cn != item.cn:
-            raise RowError(f"{order.name} was issued with the common name {item.cn}, not {order.cn}")
+        entry = self._items.index.find(item.serial) if changes.is_judged_by_certificate(order) else None
+        if (what := changes.difference(order, item, entry)) is not None:
+            raise RowError(
+                f"{order.name} was issued with {what}. If it shall have another certificate: revoke serial "
+                f"{item.serial}, move its files away, and run this with --again"
+            )
         if order.identity != item.identity:
             self._items.identify(order.name, order.identity)
 

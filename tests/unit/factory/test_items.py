@@ -104,6 +104,24 @@ def test_a_servers_key_is_none_and_a_compromised_one_nobodys_whatever_became_of_
     assert "revoked for keyCompromise" in refused[second[0].serial]
 
 
+def test_a_revoked_one_is_not_listed_and_makes_way_for_another(items: Items) -> None:
+    one, two = device(1), device(2)
+    reserve(items, one, two)
+    items.index.finish([one[0].serial, two[0].serial])
+    items.index.revoke([Revocation(one[0].serial, NOW)])
+    assert (items.is_revoked("d1"), items.is_revoked("d2"), items.is_revoked("d3")) == (True, False, False)
+    assert list(items.issued()) == [two[0]]
+    assert items.is_issued("d1"), "somebody may have it"
+    assert items.count() == 2
+    item, entry = device(3, subject="CN=1")
+    item = item._replace(name="d1", line=1)
+    assert reserve(replace(items, again=True), (item, entry)) == {}
+    items.index.finish([item.serial])
+    assert list(items.issued()) == [item, two[0]]
+    assert items.find("d1") == item
+    assert items.index.find(one[0].serial) is not None
+
+
 def test_an_identity_can_be_mended(items: Items) -> None:
     reserve(items, device(1))
     items.identify("d1", '{"mac":"1"}')
