@@ -26,6 +26,7 @@ from tests.world import eventually
 pytestmark = pytest.mark.needs("openssl")
 
 FILES = {"device-private.key", "device-cert.pem", "ca-chain.pem", "mender.conf"}
+UPSTREAM = "https://mender.example.com"
 SERVER = ("--server-url", "https://my-server.com:8080")
 
 
@@ -75,15 +76,25 @@ def places(out: Path) -> set[str]:
     return {each.name for each in out.iterdir()} - {"manifest.csv", "manifest.json", "batch.json"}
 
 
-@pytest.mark.parametrize("archives", [False, True])
-async def test_killed_five_times_and_resumed_it_is_whole(ca: Path, archives: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "checkpoint", "archives"),
+    [
+        (600, 40, False),
+        (600, 40, True),
+        pytest.param(10_000, 1000, False, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
+)
+async def test_killed_five_times_and_resumed_it_is_whole(
+    ca: Path, number: int, checkpoint: int, archives: bool
+) -> None:
+    """Each time somebody takes a device away that is in its place already."""
     seed = random.randrange(1 << 32)
     sys.stderr.write(f"seed {seed}\n")  # shown where it fails
     moments = random.Random(seed)
-    number = 600
     form = ("--tar",) if archives else ()
-    arguments = ("--count", number, "--cn", "device-{n:06}", "--out", "out", "--checkpoint", 40, *SERVER, *form)
-    out = ca / "out"
+    arguments = ("--count", number, "--cn", "device-{n:06}", "--out", "out", "--checkpoint", checkpoint, *SERVER, *form)
+    out, shipped = ca / "out", ca / "shipped"
+    shipped.mkdir()
     for kill in range(5):
         process = begun(ca, *arguments)
         # A moment in the work rather than on the clock: after so many more devices than before, or staged files.
@@ -97,6 +108,8 @@ async def test_killed_five_times_and_resumed_it_is_whole(ca: Path, archives: boo
         process.kill()
         with process:  # its workers may still be at it when the next run begins
             pass
+        for name in sorted(places(out) - {".staging"})[-1:]:
+            (out / name).rename(shipped / name)
     summary = batch(ca, *arguments)
     assert summary["complete"]
     assert summary["total"] == number
@@ -109,6 +122,9 @@ async def test_killed_five_times_and_resumed_it_is_whole(ca: Path, archives: boo
     by_serial = {entry.serial: entry for entry in entries}
     assert {row["serial"]: row["fingerprint"] for row in rows} == {entry.serial: entry.fingerprint for entry in entries}
     ending = ".tar.gz" if archives else ""
+    assert list(shipped.iterdir())
+    for place in shipped.iterdir():
+        place.rename(out / place.name)  # and fails if the device was made once more
     assert places(out) == {f"device-{n:06}{ending}" for n in range(1, number + 1)}
     for row in rows:
         certificate, key = contents(out, row)
@@ -170,17 +186,17 @@ def test_openssl_verifies_what_a_list_became(ca: Path) -> None:
 
 
 def test_bad_rows_are_told_and_the_rest_goes_on(ca: Path) -> None:
-    rows = ["serial,mac", "A1,1", "", "A3", ",4", "A1,5", "../up,6", f"{'x' * 70},7", "A8,8"]
+    rows = ["serial,mac", "A1,1", "", "A3", ",4", "A1,5", "../up,6", f"{'x' * 70},7", '"Q9,9', "A8,8"]
     (ca / "devices.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     arguments = ("devices.csv", "--cn", "{serial}", "--out", "out")
     summary = batch(ca, *arguments, status=1)
-    assert (summary["made"], summary["problems"], summary["complete"]) == (2, 5, True)
+    assert (summary["made"], summary["problems"], summary["complete"]) == (2, 6, True)
     told = {each["where"]: each["what"] for each in summary["first_problems"]}
-    assert told.keys() == {f"devices.csv, line {line}" for line in (4, 5, 6, 7, 8)}
+    assert told.keys() == {f"devices.csv, line {line}" for line in (4, 5, 6, 7, 8, 9)}
     assert "A1 is the name at devices.csv, line 2 already" in told["devices.csv, line 6"]
     assert "too long" in told["devices.csv, line 8"]
 
-    rows[3], rows[4:8] = "A3,3", []
+    rows[3], rows[4:9] = "A3,3", []
     (ca / "devices.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     mended = batch(ca, *arguments)
     assert (mended["made"], mended["before"], mended["total"]) == (1, 2, 3)
@@ -221,6 +237,42 @@ def test_a_folder_of_requests_is_signed(ca: Path) -> None:
     own = openssl(ca, "pkey", "-in", "two.key", "-pubout")
     assert openssl(ca, "x509", "-in", "out/two/device-cert.pem", "-noout", "-pubkey") == own
 
+    openssl(ca, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "new.key", "-subj", "/CN=my-two",
+            "-out", "requests/two.csr")  # fmt: skip
+    changed = batch(ca, "--csr-dir", "requests", "--out", "out", status=1)
+    assert (changed["made"], changed["before"], changed["problems"]) == (0, 1, 3)
+    told = {each["where"]: each["what"] for each in changed["first_problems"]}
+    assert "two was issued with another key than its request has now" in told["requests/two.csr"]
+
+
+def test_a_revoked_device_leaves_the_manifest_and_gets_another_when_it_shall(ca: Path) -> None:
+    def host(name: str) -> None:
+        (ca / "devices.csv").write_text(f"serial,host\nm1,h1\nm2,{name}\n", encoding="utf-8")
+
+    arguments = ("devices.csv", "--cn", "{serial}", "--san", "DNS:{host}", "--out", "out")
+    host("h2")
+    batch(ca, *arguments)
+    host("new-h2")
+    told = batch(ca, *arguments, status=1)["first_problems"][0]["what"]
+    assert "m2 was issued with the names m2, h2, not new-h2" in told
+    _, row = manifest(ca / "out")
+    assert f"revoke serial {row['serial']}, move its files away, and run this with --again" in told
+
+    run(ca, *PROGRAM, "pki", "revoke", row["serial"])
+    summary = batch(ca, *arguments)
+    assert (summary["made"], summary["before"], summary["revoked"], summary["total"]) == (0, 1, 1, 1)
+    assert [each["cn"] for each in manifest(ca / "out")] == ["m1"]
+    problem = batch(ca, *arguments, "--again", status=1)["first_problems"][0]["what"]
+    assert problem == f"out/m2 has the revoked certificate, serial {row['serial']}: move it away"
+    (ca / "out" / "m2").rename(ca / "old-m2")
+    summary = batch(ca, *arguments, "--again")
+    assert (summary["made"], summary["before"], summary["revoked"], summary["total"]) == (1, 1, 0, 2)
+    _, new = manifest(ca / "out")
+    assert new["serial"] != row["serial"]
+    assert "DNS:new-h2" in openssl(ca, "x509", "-in", "out/m2/device-cert.pem", "-noout", "-text")
+    assert {entry.serial: entry.status for entry in issued(ca)}[row["serial"]] is Status.REVOKED
+    assert batch(ca, *arguments)["before"] == 2
+
 
 def test_private_keys_leave_only_encrypted(ca: Path) -> None:
     openssl(ca, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Provisioning", "-keyout", "r.key",
@@ -249,13 +301,27 @@ def test_private_keys_leave_only_encrypted(ca: Path) -> None:
         (("--csr-dir", ".", "--encrypt-to", "ca-cert.pem"), "no private key"),
         (("--csr-dir", ".", "--country", "NO"), "need --cn"),
         (("--count", "2", "--cn", "{n}", "--server-url", "https://hosted.mender.io"), "is the Mender Server"),
+        (("--count", "2", "--cn", "{n}", "--server-url", UPSTREAM), "is the Mender Server"),
+        (("--count", "2", "--cn", "{n}", "--conf", "past.conf"), "past.conf: the server URL"),
+        (("--count", "2", "--cn", "{n}", *SERVER, "--upstream", SERVER[1]), "is the Mender Server"),
         (("--count", "2", "--cn", "{n}", "--tenant-token-file", "t"), "goes into mender.conf"),
+        (("--count", "2", "--cn", "{n}", *SERVER, "--tenant-token-file", "bad.token"), "tenant token bad.token"),
+        (("--count", "2", "--cn", "{n}", "--image", ".sdimg", "--tar"), "--image needs each device's key"),
+        (
+            ("--count", "2", "--cn", "{n}", "--image", ".sdimg", "--encrypt-to", "r.pem"),
+            "--image needs each device's key",
+        ),
+        (("--csr-dir", ".", "--image", ".sdimg"), "--image needs each device's key"),
+        (("--count", "2", "--cn", "{n}", "--image", ".mender"), "Invalid value for '--image'"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_anything_is_made(ca: Path, arguments: Sequence[str], told: str) -> None:
+    (ca / "past.conf").write_text(json.dumps({"ServerURL": UPSTREAM}), encoding="utf-8")
+    (ca / "bad.token").write_bytes(b"tok en\nsecond\xff")
     done = subprocess.run(
         [*PROGRAM, "pki", "batch", "--out", "out", *arguments],
         cwd=ca,
+        env={**os.environ, "MTLS_MENDER_BACKEND": UPSTREAM},
         capture_output=True,
         text=True,
         timeout=100,

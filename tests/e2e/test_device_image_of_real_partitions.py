@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mtls_ambassador.device.conf import CA, CERTIFICATE, CONFIGURATION, KEY
 from tests.certificates import CertificateAuthority, new_key
 from tests.disk_image import PROGRAMS, content, listing, partition, root_file_system, write_sdimg
 from tests.edge_process import PROGRAM
+from tests.world import eventually
 
 pytestmark = [pytest.mark.needs(*PROGRAMS, "openssl"), pytest.mark.timeout(300)]
 
@@ -208,6 +210,25 @@ async def test_a_full_file_system_is_told(factory: Factory) -> None:
     assert "cannot put /etc/mender/mender.conf in: " in err
     assert "Could not allocate" in err
     assert factory.all_files() == before
+
+
+async def test_a_kill_leaves_nothing_that_the_next_run_does_not_remove(factory: Factory) -> None:
+    write_sdimg(factory.directory / "template.sdimg")
+    (factory.directory / "devices.csv").write_text("image,certificate,key\none.sdimg,one.pem,one.key\n")
+    arguments = ("template.sdimg", "--manifest", "devices.csv", "--out", "images", "--ca", "ca.pem")
+    images = factory.directory / "images"
+    process = await asyncio.create_subprocess_exec(
+        *(*PROGRAM, "device", "image", *arguments, "--server-url", URL),
+        cwd=factory.directory,
+        stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    await eventually(lambda: process.returncode is not None or len(list(images.glob(".*"))) == 2, 100)
+    os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert [path for path in images.rglob("*") if path.is_file()]
+    assert (await factory.image(*arguments))[0] == 0
+    assert [path.name for path in images.iterdir()] == ["one.sdimg"]
 
 
 @pytest.mark.parametrize(

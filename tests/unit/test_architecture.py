@@ -25,7 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"mender", "pki", "ledger", "tokens"}),
     frozenset({"observe"}),
     frozenset({"config"}),
-    frozenset({"serving", "files", "refusals", "stopping"}),
+    frozenset({"serving", "files", "lines", "refusals", "stopping"}),
     frozenset({"errors", "printable", "refusal", "wire", "x509", "__init__"}),
 )
 FORBIDDEN: Mapping[str, frozenset[str]] = {
@@ -58,7 +58,6 @@ TESTED_ELSEWHERE: Mapping[str, str] = {
     "lab/demo": "tests/e2e/test_demo_ends_with_accepted_devices.py",
     "lab/mender_client": "runs the real Mender client: tests/e2e",
     "factory/errors": "classes without code",
-    "factory/run": "processes, killed and resumed: tests/e2e/test_batches_of_devices.py",
     "ledger/errors": "a class without code",
     "ledger/migrations/env": "tests/unit/ledger/test_migration.py",
     "ledger/migrations/versions/first_schema": "tests/unit/ledger/test_migration.py",

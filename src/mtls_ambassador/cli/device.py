@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
-from mtls_ambassador.cli import device_images
-from mtls_ambassador.config.sources import load_backend
-from mtls_ambassador.config.values import BackendUrl, parse_backend
+from mtls_ambassador.cli import device_images, upstream
+from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.device import conf as configuration
 from mtls_ambassador.device import push as pushing
-from mtls_ambassador.device.errors import ConfigurationFileError, MaterialError, WantedError
+from mtls_ambassador.device.errors import ConfigurationFileError, WantedError
 from mtls_ambassador.device.image import prepare
-from mtls_ambassador.device.material import Credentials, read_ca, read_credentials
+from mtls_ambassador.device.material import Credentials, read_ca, read_credentials, read_tenant_token
 from mtls_ambassador.files import ExistsError, write_atomically
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -51,28 +49,13 @@ def device() -> None:
     """Prepare devices for the edge: their mender.conf, their disk images, or a running one over ssh."""
 
 
-def _upstream(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
-    try:
-        return tuple(parse_backend(value) for value in values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 def _wanted(*, server_url_required: bool) -> Callable[[_Command], _Command]:
     """Options that say what a `mender.conf` shall hold."""
 
     def decorate(function: _Command) -> _Command:
         for option in (
             click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON, for scripts."),
-            click.option(
-                "--upstream",
-                "upstreams",
-                multiple=True,
-                metavar="URL",
-                callback=_upstream,
-                help="A Mender Server behind the edge: no device is sent there. Repeatable. The edge's own "
-                "mender_backend (MTLS_MENDER_BACKEND, or --config before `device`) and Mender's hosts are known.",
-            ),
+            upstream.option,
             click.option(
                 "--ssl-engine", metavar="NAME", help="OpenSSL engine that holds the private key, such as pkcs11."
             ),
@@ -152,8 +135,9 @@ def conf(context: click.Context, /, file: Path, *, as_json: bool, server_ca: str
 @click.option(
     "--manifest",
     type=_FILE,
-    help="CSV (with a header) or JSON Lines FILE with image, certificate and key of each device; other columns may be "
-    "there. IMAGE is the template, and files are relative to FILE's folder.",
+    help="FILE with image, certificate and key of each device, as `pki batch --image` writes it: CSV with a header, or "
+    "JSON with an object on each line; other columns may be there. IMAGE is the template, and files are relative to "
+    "FILE's folder.",
 )
 @click.option(
     "--out",
@@ -309,8 +293,8 @@ def _script(target: pushing.Target, access: pushing.Access, steps: tuple[pushing
 
 def _conf_command(options: Mapping[str, Any], ca: Path | None) -> str:
     words = ["--server-url", options["server_url"]]
-    for upstream in options["upstreams"]:
-        words += ["--upstream", str(upstream)]
+    for each in options["upstreams"]:
+        words += ["--upstream", str(each)]
     for name in ("tenant_token_file", "certificate_path", "key_path", "ssl_engine"):
         if options[name] is not None:
             words += [f"--{name.replace('_', '-')}", str(options[name])]
@@ -330,29 +314,15 @@ def _wanted_of(
     server_ca: str | None,
     upstreams: tuple[BackendUrl, ...],
 ) -> configuration.Wanted:
-    edge = {key: value for key, value in context.obj.items() if value is not None}
-    config_file = edge.pop("config_file", None)
-    own = load_backend(Path(str(config_file)) if config_file else None, os.environ, edge)
     return configuration.Wanted(
         server_url=server_url,
-        tenant_token=_token(tenant_token_file) if tenant_token_file else None,
+        tenant_token=read_tenant_token(tenant_token_file) if tenant_token_file else None,
         certificate=certificate_path,
         key=key_path,
         ssl_engine=ssl_engine,
         server_ca=server_ca,
-        upstreams=(*upstreams, own) if own is not None else upstreams,
+        upstreams=(*upstreams, *upstream.of_the_edge(context)),
     )
-
-
-def _token(file: Path) -> str:
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise MaterialError(f"cannot read the tenant token {file}: {reason}", "Check the path.") from error
-    if not token or not token.isprintable() or " " in token:
-        raise MaterialError(f"{file} holds no tenant token", "Put into it what Mender shows as the token, in one line.")
-    return token
 
 
 def _credentials(certificate: Path | None, key: Path | None, wanted: configuration.Wanted) -> Credentials:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from mtls_ambassador.device import conf, manifest
 from mtls_ambassador.device.errors import ImageError, ManifestError
 from mtls_ambassador.device.image import check_places, credentials_in_place, prepare, stamp
 from mtls_ambassador.device.material import read_credentials
+from mtls_ambassador.device.scratch import scratch
 from mtls_ambassador.errors import Error
 
 
@@ -45,8 +45,8 @@ def make(
         raise ImageError(f"cannot make the folder {out}: {error.strerror}", "Name another with --out.") from error
     failed = list(read.problems)
     seen: dict[bytes, int] = {}
-    with tempfile.TemporaryDirectory(prefix=".template-", dir=out) as directory:
-        prepared = Path(directory) / template.name
+    with scratch(out) as directory:
+        prepared = directory / template.name
         merged = prepare(template, prepared, wanted, ca=ca)
         for row in read.rows:
             target = out / row.image

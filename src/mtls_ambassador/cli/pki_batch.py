@@ -17,8 +17,12 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.cli import pki_options as options
+from mtls_ambassador.cli import upstream
 from mtls_ambassador.cli.progress import Progress
+from mtls_ambassador.config.values import BackendUrl
 from mtls_ambassador.device import conf as configuration
+from mtls_ambassador.device.image import ARTIFACT, SUFFIXES
+from mtls_ambassador.device.material import read_tenant_token
 from mtls_ambassador.factory import envelope, rows, template
 from mtls_ambassador.factory.errors import BatchError
 from mtls_ambassador.factory.manifest import CSV, JSON, Layout
@@ -71,11 +75,20 @@ _LISTED_PROBLEMS = 100
 @click.option("--server-url", metavar="URL", help="The edge: each device gets a mender.conf that leads to it.")
 @click.option("--conf", type=_FILE, help="A mender.conf to put what the edge needs into.")
 @click.option("--tenant-token-file", type=_FILE, metavar="FILE", help="File that holds TenantToken, for hosted Mender.")
-@click.option("--image", metavar="SUFFIX", help="Manifest column image: NAME with this ending, such as .sdimg.")
+@upstream.option
+@click.option(
+    "--image",
+    type=click.Choice([suffix for suffix in SUFFIXES if suffix != ARTIFACT]),
+    help="Manifest column image, for `device image --manifest`: NAME with the ending of that template.",
+)
 @options.key_type
 @options.days(profiles.DEVICE_DAYS)
 @options.subject
-@click.option("--again", is_flag=True, help="Also devices whose common name has a valid certificate already.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Also devices whose common name has a valid certificate already, or whose own was revoked.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes. Default: one for each processor.")
 @click.option(
     "--checkpoint", type=click.IntRange(1), metavar="N", help="Devices between two syncs. Default: 1000, of RSA 16."
@@ -90,7 +103,10 @@ _LISTED_PROBLEMS = 100
     "mtls-ambassador pki batch devices.jsonl --cn '{serial}' --tar --encrypt-to recipient.pem --out batch-3",
     "mtls-ambassador pki batch --csr-dir requests --out batch-4",
 )
+@click.pass_context
 def batch(
+    context: click.Context,
+    /,
     devices: Path | None,
     count: int | None,
     csr_dir: Path | None,
@@ -105,6 +121,7 @@ def batch(
     server_url: str | None,
     conf: Path | None,
     tenant_token_file: Path | None,
+    upstreams: tuple[BackendUrl, ...],
     image: str | None,
     key_type: str,
     days: int,
@@ -122,7 +139,8 @@ def batch(
     In a TEMPLATE, columns of the list stand in braces.
 
     Each device's folder has device-private.key, device-cert.pem, ca-chain.pem and, with --server-url or --conf,
-    mender.conf. manifest.csv and manifest.json list all: `devices adopt` and `device image --manifest` read them.
+    mender.conf. manifest.csv and manifest.json list all: `devices adopt`, `devices preauthorize` and, with --image,
+    `device image --manifest` read either.
 
     Interrupted, by Ctrl-C or without power, the same command goes on where it stopped, and issues nothing twice. So it
     does with a list that was mended or has grown. A row that cannot be used is told with its line, the others go on,
@@ -134,12 +152,17 @@ def batch(
         raise click.UsageError("give --cn, such as 'device-{n:06}' or '{serial}.devices.example.com'")
     if csr_dir is not None and encrypt_to:
         raise click.UsageError("there is no private key to --encrypt-to with --csr-dir")
+    if image is not None and (tar or encrypt_to or csr_dir is not None):
+        raise click.UsageError(
+            "--image needs each device's key and certificate as files: without --tar, --encrypt-to and --csr-dir"
+        )
     if cn is None and any(value is not None for value in subject.values()):
         raise click.UsageError("fields of a subject need --cn; without it the request's own subject is taken")
     now = datetime.now(UTC)
     naming = _naming(cn, san, name or cn or "{file}", identity)
     ca = signer.load(directory, now, options.passphrase(passphrase_file))
-    files = _files(directory, ca, _configuration(server_url, conf, tenant_token_file))
+    known = (*upstreams, *upstream.of_the_edge(context))
+    files = _files(directory, ca, _configuration(server_url, conf, tenant_token_file, known))
     recipe = Recipe(
         ca,
         out,
@@ -233,13 +256,15 @@ def _source(devices: Path | None, count: int | None, csr_dir: Path | None) -> tu
     return rows.counted(count or 0), count or 0
 
 
-def _configuration(server_url: str | None, conf: Path | None, tenant_token_file: Path | None) -> bytes | None:
+def _configuration(
+    server_url: str | None, conf: Path | None, tenant_token_file: Path | None, upstreams: tuple[BackendUrl, ...]
+) -> bytes | None:
     if server_url is None and conf is None:
         if tenant_token_file is not None:
             raise click.UsageError("--tenant-token-file needs --server-url or --conf: it goes into mender.conf")
         return None
-    token = None if tenant_token_file is None else _read(tenant_token_file).decode(errors="replace").strip()
-    wanted = configuration.Wanted(server_url=server_url, tenant_token=token)
+    token = None if tenant_token_file is None else read_tenant_token(tenant_token_file)
+    wanted = configuration.Wanted(server_url=server_url, tenant_token=token, upstreams=upstreams)
     existing = None if conf is None else configuration.text_of(_read(conf), str(conf))
     return configuration.merge(existing, wanted, name="mender.conf" if conf is None else str(conf)).text.encode()
 
@@ -285,6 +310,7 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
             "manifest": [str(out / CSV), str(out / JSON)],
             "made": outcome.made,
             "before": outcome.before,
+            "revoked": outcome.revoked,
             "total": outcome.total,
             "problems": outcome.problems,
             "first_problems": [{"where": each.where, "what": each.what} for each in watch.problems],
@@ -295,6 +321,11 @@ def _tell(outcome: Outcome, watch: _Watch, out: Path, seconds: float, *, as_json
         return
     made = f"{outcome.made} devices made in {seconds:.1f} s ({rate:,.0f} a second)"
     click.echo(escaped(f"{made}, {outcome.total} in {out / CSV}."))
+    if outcome.revoked:
+        click.echo(
+            f"{outcome.revoked} certificates were revoked, and are not in the manifest. To give those devices another: "
+            "move their files away, and add --again."
+        )
     if outcome.problems:
         click.echo(f"{outcome.problems} rows could not be used. Mend them, and run the same command again.")
     if not outcome.complete:

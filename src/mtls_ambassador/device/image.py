@@ -10,7 +10,6 @@ import dataclasses
 import os
 import posixpath
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from mtls_ambassador.device import conf
 from mtls_ambassador.device.errors import ImageError
 from mtls_ambassador.device.material import Credentials
+from mtls_ambassador.device.scratch import scratch
 
 ARTIFACT = ".mender"
 SUFFIXES = (".sdimg", ".uefiimg", ".img", ".ext4", ARTIFACT)
@@ -89,18 +89,14 @@ class Workbench:
         Raises:
             ImageError: the image is damaged or full, or no such place is in it.
         """
-        source = self.directory / "file"
-        descriptor = os.open(source, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(file.data)
-        command = install_command(source.name, self.name, file)
-        done = self._run(command)
-        if done.returncode and _ABSENT in done.stdout:
-            self._succeed(
-                ["mender-artifact", "install", "-d", f"{self.name}:{posixpath.dirname(file.path)}"], file.path
-            )
+        with _in_memory(file.data) as source:
+            command = install_command(source, self.name, file)
             done = self._run(command)
-        source.unlink()
+            if done.returncode and _ABSENT in done.stdout:
+                self._succeed(
+                    ["mender-artifact", "install", "-d", f"{self.name}:{posixpath.dirname(file.path)}"], file.path
+                )
+                done = self._run(command)
         _check(done, f"cannot put {file.path} in")
 
     def take(self, path: str) -> tuple[bytes, int] | None:
@@ -153,7 +149,14 @@ class Workbench:
             return subprocess.run(
                 command,
                 cwd=self.directory,
-                env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}", "LC_ALL": "C.UTF-8"},
+                env={
+                    **os.environ,
+                    "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}",
+                    "LC_ALL": "C.UTF-8",
+                    # Copies of files and of whole partitions go where they are removed after a kill. Not by the
+                    # folder's full name, in which mender-artifact and debugfs take neither a blank nor a colon.
+                    "TMPDIR": ".",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -179,8 +182,8 @@ def copied(template: Path, target: Path, *, private: bool) -> Iterator[Workbench
     """
     try:
         status = template.stat()
-        with tempfile.TemporaryDirectory(prefix=".image-", dir=target.parent) as name:
-            bench = Workbench(Path(name), template.suffix)
+        with scratch(target.parent) as directory:
+            bench = Workbench(directory, template.suffix)
             _copy(template, bench.path)
             yield bench
             bench.path.chmod(status.st_mode & (0o770 if private else 0o777))
@@ -237,6 +240,15 @@ def stamp(template: Path, target: Path, files: Sequence[Placed]) -> None:
     with copied(template, target, private=True) as bench:
         for file in files:
             bench.put(file)
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    """A file without a place on the disk, by a name that programs of this user can open while this one runs."""
+    with os.fdopen(os.memfd_create("file"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,22 +1,22 @@
 """A factory's list of devices: which image gets which certificate and key.
 
-CSV or JSON Lines; any other columns may stand beside.
+CSV or JSON, one device a line; any other columns may stand beside.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from mtls_ambassador.device.errors import ManifestError
+from mtls_ambassador.errors import Error
+from mtls_ambassador.lines import LineError, csv_values, json_text
 
-JSON_LINES = (".jsonl", ".ndjson")
-_COLUMNS = "image, certificate, key"
+_JSON = (".json", ".jsonl", ".ndjson")
+_COLUMNS = ("image", "certificate", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Manifest:
 
 
 def read(path: Path, suffix: str) -> Manifest:
-    """Read a manifest: `.csv` with a header, or `.jsonl` with one object a line.
+    """Read a manifest: CSV with a header; or, by its ending `.json` or `.jsonl`, one object a line, in a list or not.
 
     Args:
         path: The manifest. File names in it are relative to its folder.
@@ -77,54 +77,60 @@ def parse(text: str, path: Path, suffix: str) -> Manifest:
     rows: list[Row] = []
     problems: list[str] = []
     taken: dict[str, int] = {}
-    for line, fields in _json_lines(text) if path.suffix.lower() in JSON_LINES else _csv(text, path):
+    numbered = enumerate(io.StringIO(text, newline=""), 1)
+    for line, found in _json(numbered) if path.suffix.lower() in _JSON else _csv(numbered, path):
         try:
-            row = _row(line, fields, path.parent, suffix)
+            row = _row(line, found, path.parent, suffix)
             if row.image in taken:
                 raise ManifestError(f"image {row.image} is line {taken[row.image]}'s already")
-        except ManifestError as error:
+        except Error as error:
             problems.append(f"{path}, line {line}: {error.what}")
             continue
         taken[row.image] = line
         rows.append(row)
     if not rows and not problems:
-        raise ManifestError(f"the manifest {path} names no device", f"Write one line for each, with {_COLUMNS}.")
+        raise ManifestError(
+            f"the manifest {path} names no device", f"Write one line for each, with {', '.join(_COLUMNS)}."
+        )
     return Manifest(tuple(rows), tuple(problems))
 
 
-def _csv(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+def _csv(numbered: Iterator[tuple[int, str]], path: Path) -> Iterator[tuple[int, object]]:
     try:
-        missing = {"image", "certificate", "key"} - set(reader.fieldnames or ())
-        if missing:
-            raise ManifestError(
-                f"the manifest {path} has no column {', '.join(sorted(missing))}",
-                f"Begin it with a line that names the columns: {_COLUMNS}; others may stand beside them.",
-            )
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
+        header = next((values for _, text in numbered if (values := csv_values(text))), ())
+    except LineError as error:
+        raise ManifestError(f"the manifest {path}, in its header: {error.what}", error.remedy) from error
+    if missing := set(_COLUMNS) - set(header):
         raise ManifestError(
-            f"the manifest {path}, line {reader.line_num}: {error}", "Mend the quotes there."
-        ) from error
-
-
-def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+            f"the manifest {path} has no column {', '.join(sorted(missing))}",
+            f"Begin it with a line that names the columns: {', '.join(_COLUMNS)}; others may stand beside them.",
+        )
+    for line, text in numbered:
         try:
-            fields = json.loads(line)
+            if values := csv_values(text):
+                yield line, dict(zip(header, values, strict=False))
+        except LineError as error:
+            yield line, error
+
+
+def _json(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, object]]:
+    for line, text in numbered:
+        try:
+            if found := json_text(text):
+                yield line, json.loads(found)
+        except LineError as error:
+            yield line, error
         except (ValueError, RecursionError):
-            fields = None
-        yield number, fields if isinstance(fields, dict) else None
+            yield line, None
 
 
-def _row(line: int, fields: Mapping[str, Any] | None, directory: Path, suffix: str) -> Row:
-    if fields is None:
+def _row(line: int, fields: object, directory: Path, suffix: str) -> Row:
+    if isinstance(fields, LineError):
+        raise fields
+    if not isinstance(fields, dict):
         raise ManifestError("is not a JSON object")
     values: dict[str, str] = {}
-    for name in ("image", "certificate", "key"):
+    for name in _COLUMNS:
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise ManifestError(f"has no {name}")

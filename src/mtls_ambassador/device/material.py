@@ -1,4 +1,4 @@
-"""The certificate, key and CA that a device gets, read from this machine and judged before they go anywhere."""
+"""What a device gets (certificate, key, CA, tenant token), read here and judged before it goes anywhere."""
 
 from __future__ import annotations
 
@@ -62,6 +62,21 @@ def read_ca(path: Path) -> bytes:
         MaterialError: it cannot be read or holds no certificate, or a private key.
     """
     return _certificates(path, "CA certificate")
+
+
+def read_tenant_token(path: Path) -> str:
+    """The token that Mender shows for a tenant.
+
+    Raises:
+        MaterialError: it cannot be read, or is not one line without blanks.
+    """
+    try:
+        token = _read(path, "tenant token").decode().strip()
+    except UnicodeDecodeError as error:
+        raise MaterialError(f"cannot read the tenant token {path}: it is not text", "Check the path.") from error
+    if not token or not token.isprintable() or " " in token:
+        raise MaterialError(f"{path} holds no tenant token", "Put into it what Mender shows as the token, in one line.")
+    return token
 
 
 def _certificates(path: Path, what: str) -> bytes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -15,9 +14,8 @@ from mtls_ambassador.admission.identity import normal_form, parse_identity
 from mtls_ambassador.admission.strict_json import AmbiguousJsonError, parse_object
 from mtls_ambassador.errors import Error
 from mtls_ambassador.ledger.schema import digest
+from mtls_ambassador.lines import LineError, csv_values, json_text
 
-LONGEST_LINE = 65536
-"""Characters."""
 IDENTITY = "identity"
 """The column that every manifest has."""
 
@@ -175,23 +173,18 @@ def read_identity(given: Mapping[str, Any]) -> str:
 
 
 def _json_rows(numbered: Iterable[tuple[int, str]]) -> Iterator[Row]:
-    for number, whole in numbered:
-        text = whole.strip().removeprefix("[").removesuffix("]").strip().removesuffix(",")
-        if not text:
-            continue
-        if len(text) > LONGEST_LINE:
-            yield number, _too_long(number)
-            continue
+    for number, line in numbered:
         try:
-            row = parse_object(text)
+            if text := json_text(line):
+                yield number, parse_object(text)
+        except LineError as error:
+            yield number, ManifestError(error.what, error.remedy, number)
         except AmbiguousJsonError as error:
             yield number, ManifestError(f"it is no JSON object: {error}", "Write one object on each line.", number)
-        else:
-            yield number, row
 
 
 def _csv_rows(number: int, header: str, rest: Iterator[tuple[int, str]], columns: Columns) -> Iterator[Row]:
-    names = [name.strip().lower() for name in next(csv.reader([header]))]
+    names = _names(number, header)
     if IDENTITY not in names or not set(names) & columns.names:
         raise ManifestError(
             f"the manifest has no header that names {IDENTITY}, and one of {columns.text}",
@@ -199,23 +192,14 @@ def _csv_rows(number: int, header: str, rest: Iterator[tuple[int, str]], columns
             number,
         )
     for line, text in rest:
-        if not text.strip():
-            continue
-        if len(text) > LONGEST_LINE:
-            yield line, _too_long(line)
-            continue
         try:
-            # One line is one row, so that a quote left open spoils its own line only; PEM in a field is not taken here.
-            (values,) = csv.reader([text.rstrip("\r\n")], strict=True)
-        except (csv.Error, ValueError):
-            yield (
-                line,
-                ManifestError(
-                    "its quotes do not fit", 'Put a value with commas in "...", with each quote in it doubled.', line
-                ),
-            )
+            values = csv_values(text)
+        except LineError as error:
+            yield line, ManifestError(error.what, error.remedy, line)
             continue
-        if len(values) != len(names):
+        if len(values) == len(names):
+            yield line, dict(zip(names, values, strict=True))
+        elif values:
             yield (
                 line,
                 ManifestError(
@@ -224,12 +208,13 @@ def _csv_rows(number: int, header: str, rest: Iterator[tuple[int, str]], columns
                     line,
                 ),
             )
-            continue
-        yield line, dict(zip(names, values, strict=True))
 
 
-def _too_long(line: int) -> ManifestError:
-    return ManifestError(f"it is longer than {LONGEST_LINE} characters", "Write one device on each line.", line)
+def _names(number: int, header: str) -> Sequence[str]:
+    try:
+        return [name.strip().lower() for name in csv_values(header)]
+    except LineError as error:
+        raise ManifestError(error.what, error.remedy, number) from error
 
 
 def _is_text(value: object) -> bool:

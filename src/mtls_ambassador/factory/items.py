@@ -13,7 +13,10 @@ from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.issuing import Claim, require_no_conflict
 
 _COLUMNS = "line, name, cn, identity, spki, serial"
+_REVOKED = "EXISTS (SELECT 1 FROM revocation WHERE revocation.serial = batch_item.serial)"
 _INSERT = f"INSERT INTO batch_item (batch, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+
+_DELETE_REVOKED = f"DELETE FROM batch_item WHERE batch = ? AND name = ? AND {_REVOKED}"  # noqa: S608
 
 
 class Item(NamedTuple):  # which crosses from process to process at a fifth of a dataclass's cost
@@ -47,7 +50,7 @@ class Items:
     Attributes:
         index: The CA's.
         batch: The batch's identifier.
-        again: Whether a device may get one more certificate where its subject has one already.
+        again: Whether a device may get one more certificate: where its subject has one, or its own is revoked.
     """
 
     index: Index
@@ -56,18 +59,26 @@ class Items:
 
     def find(self, name: str) -> Item | None:
         """The item of a name."""
-        return next(self._items("AND item.name = ?2", name), None)
+        return next(self._items("AND name = ?2", name), None)
+
+    def is_issued(self, name: str) -> bool:
+        """Whether a name has an item that is more than pending."""
+        return next(self._items("AND name = ?2 AND NOT certificate.pending", name), None) is not None
 
     def issued(self) -> Iterator[Item]:
-        """All whose files are written, in the order of their lines; read row by row."""
-        return self._items("AND NOT certificate.pending ORDER BY item.line, item.name")
+        """All that are more than pending and not revoked, in the order of their lines; read row by row."""
+        return self._items(f"AND NOT certificate.pending AND NOT {_REVOKED} ORDER BY line, name")
+
+    def is_revoked(self, name: str) -> bool:
+        """Whether the certificate of a name's item is revoked."""
+        return next(self._items(f"AND name = ?2 AND {_REVOKED}", name), None) is not None
 
     def pending(self) -> Sequence[Item]:
-        """Those of which nobody can say whether their files were written; a few checkpoints' at most."""
+        """Those that nobody outside the batch can have; a few checkpoints' at most."""
         return list(self._items("AND certificate.pending"))
 
     def count(self) -> int:
-        """How many have their files written."""
+        """How many are more than pending."""
         query = "SELECT count(*) FROM batch_item JOIN certificate USING (serial) WHERE batch = ?1 AND NOT pending"
         return int(next(iter(self.index.read(query, self.batch)))[0])
 
@@ -94,6 +105,8 @@ class Items:
                     refused[entry.serial] = f"{error.what}. {error.remedy}"
                     continue
                 self.index.insert(cursor, [entry], pending=True)
+                if self.again:  # in place of its revoked one
+                    cursor.execute(_DELETE_REVOKED, (self.batch, item.name))
                 cursor.execute(_INSERT, (self.batch, *item[:6]))
         return refused
 
@@ -122,7 +135,7 @@ class Items:
             )
 
     def _items(self, condition: str, *values: str) -> Iterator[Item]:
-        query = f"""SELECT {_COLUMNS}, fingerprint, public_key FROM batch_item AS item
-            JOIN certificate USING (serial) WHERE item.batch = ?1 {condition}"""  # noqa: S608
+        query = f"""SELECT {_COLUMNS}, fingerprint, public_key FROM batch_item
+            JOIN certificate USING (serial) WHERE batch = ?1 {condition}"""  # noqa: S608
         for row in self.index.read(query, self.batch, *values):
             yield Item(*row)

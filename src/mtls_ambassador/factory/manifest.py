@@ -1,7 +1,7 @@
-"""The manifest of a batch, as CSV and as JSON: what was issued, out of the index.
+"""The manifest of a batch, as CSV and as JSON: what was issued and is not revoked, out of the index.
 
-`devices adopt` of the edge reads its `identity` and `public_key`; `device image --manifest` reads `image`,
-`certificate` and `key`.
+`devices adopt` of the edge reads its `identity` and `public_key`, `devices preauthorize` its `identity` and `spki`,
+and `device image --manifest` its `image`, `certificate` and `key`.
 """
 
 from __future__ import annotations

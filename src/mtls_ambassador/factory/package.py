@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mtls_ambassador.files import WriteError
 
 STAGING = ".staging"
 """Folder within the batch's: what is in it is not finished, and nobody's."""
+
+_ARCHIVE = ".tar.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +67,60 @@ def archive(name: str, files: Iterable[File], at: int) -> Package:
 
 def archive_name(name: str) -> str:
     """The archive of a device."""
-    return f"{name}.tar.gz"
+    return f"{name}{_ARCHIVE}"
 
 
-def write(out: Path, packages: Sequence[Package]) -> None:
-    """Write packages whole or not at all, also where power fails: stage all, sync once, rename all, sync once.
+def name_of_archive(archive: str) -> str:
+    """The device of an archive."""
+    return archive.removesuffix(_ARCHIVE)
+
+
+def stage(out: Path, packages: Sequence[Package]) -> None:
+    """Write packages whole into `STAGING`, and sync them: what is there afterwards survives a power cut.
 
     Args:
-        out: The batch's folder, with `STAGING` in it.
-        packages: None of their names may be there. The umask must let their modes through.
+        out: The batch's folder, with `STAGING` in it. The umask must let the files' modes through.
+        packages: None of their names may be staged.
 
     Raises:
         WriteError: a file cannot be written; the staged ones may still be there.
     """
-    staging = f"{out}/{STAGING}"
-    try:
+    with _explained(out):
         for package in packages:
-            _stage(f"{staging}/{package.name}", package)
+            _stage(f"{out}/{STAGING}/{package.name}", package)
         sync(out)
-        for package in packages:
-            os.rename(f"{staging}/{package.name}", f"{out}/{package.name}")  # noqa: PTH104  # thousands a second
+
+
+def staged(out: Path) -> Sequence[str]:
+    """The names of what is in `STAGING`, whole or not.
+
+    Raises:
+        WriteError: the folder cannot be read.
+    """
+    with _explained(out):
+        return [each.name for each in (out / STAGING).iterdir()] if (out / STAGING).exists() else []
+
+
+def place(out: Path, names: Iterable[str]) -> None:
+    """Rename what is staged to its place, and sync that. Done once more, it goes on where it stopped.
+
+    Args:
+        out: The batch's folder.
+        names: Of packages that are staged whole.
+
+    Raises:
+        WriteError: it cannot be renamed, or something else is in its place.
+    """
+    with _explained(out):
+        for name in names:
+            target = f"{out}/{name}"
+            if os.path.lexists(target):  # a rename would take a file's place
+                raise WriteError(
+                    f"{target} was put there while the batch was at work",
+                    "Move it away; then run the same command again.",
+                )
+            os.rename(f"{out}/{STAGING}/{name}", target)  # noqa: PTH104  # thousands a second
         sync(out)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write {error.filename or out}: {error.strerror}",
-            "See that the folder has room and may be written by this user; then run the same command again.",
-        ) from error
 
 
 def sync(directory: Path) -> None:
@@ -113,22 +144,32 @@ def clear_staging(out: Path) -> None:
     Raises:
         WriteError: it cannot be removed or made.
     """
-    try:
-        remove_staging(out)
+    remove_staging(out)
+    with _explained(out):
         sync(out)
         (out / STAGING).mkdir(mode=0o700)
-    except OSError as error:
-        raise WriteError(f"cannot write in {out}: {error.strerror}", "See that this user may write there.") from error
 
 
 def remove_staging(out: Path) -> None:
     """Remove the folder, at the end of a run.
 
     Raises:
-        OSError: it cannot be removed.
+        WriteError: it cannot be removed.
     """
-    if (out / STAGING).exists():
-        shutil.rmtree(out / STAGING)
+    with _explained(out):
+        if (out / STAGING).exists():
+            shutil.rmtree(out / STAGING)
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {error.filename or out}: {error.strerror}",
+            "See that the folder has room and may be written by this user; then run the same command again.",
+        ) from error
 
 
 def _stage(place: str, package: Package) -> None:

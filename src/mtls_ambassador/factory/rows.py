@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtls_ambassador.factory.errors import BatchError
 from mtls_ambassador.factory.template import Fields
+from mtls_ambassador.lines import LineError, csv_values
 
 JSON_LINES = (".jsonl", ".ndjson")
 REQUESTS = (".csr", ".req", ".p10", ".pem", ".der")
@@ -90,25 +91,24 @@ def json_lines(lines: Iterable[str], name: str) -> Rows:
 
 
 def comma_separated(lines: Iterable[str], name: str) -> Rows:
-    """Rows from CSV (RFC 4180) with a header.
+    """Rows from CSV (RFC 4180) with a header, one a line; empty lines are passed over.
 
     Raises:
         BatchError: there is no header, or it has a column twice or without a name.
     """
-    reader = csv.reader(lines, strict=True)
-    header = [column.strip() for column in next(_records(reader), (0, []))[1]]
-    if not all(header) or not header or len(set(header)) < len(header):
-        raise BatchError(
-            f"the first line of {name} does not name the columns, each once", "Write one such as: serial,mac"
-        )
-    for number, values in _records(reader):
+    numbered = enumerate(lines, 1)
+    header = _header(numbered, name)
+    for number, line in numbered:
         where = f"{name}, line {number}"
-        if isinstance(values, str):
-            yield Problem(where, values)
-        elif len(values) != len(header):
-            yield Problem(where, f"has {len(values)} values for {len(header)} columns")
-        else:
+        try:
+            values = csv_values(line)
+        except LineError as error:
+            yield Problem(where, error.what)
+            continue
+        if len(values) == len(header):
             yield _row(number, where, dict(zip(header, values, strict=True)))
+        elif values:
+            yield Problem(where, f"has {len(values)} values for {len(header)} columns")
 
 
 def requests(directory: Path) -> Rows:
@@ -148,18 +148,13 @@ def number_of_requests(directory: Path) -> int:
     return sum(1 for _ in requests(directory))
 
 
-def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str]]:
-    while True:
-        line = reader.line_num + 1  # type: ignore[attr-defined]  # a record may have several lines; its first counts
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, f"is no CSV: {error}"
-        else:
-            if values:
-                yield line, values
+def _header(numbered: Iterable[tuple[int, str]], name: str) -> Sequence[str]:
+    with contextlib.suppress(LineError):
+        columns = next((values for _, line in numbered if (values := csv_values(line))), ())
+        header = [column.strip() for column in columns]
+        if header and all(header) and len(set(header)) == len(header):
+            return header
+    raise BatchError(f"the first line of {name} does not name the columns, each once", "Write one such as: serial,mac")
 
 
 def _row(line: int, where: str, fields: Fields, request: Path | None = None) -> Row | Problem:

@@ -1,21 +1,20 @@
 """A batch from its beginning to its end, as often as it takes.
 
 The CA's index is the truth. A checkpoint (about a thousand devices) goes through these steps, and power may fail, or
-the program be killed, between any two of them:
+the program be killed, within any of them or between two:
 
 1. A worker makes keys and certificates in its memory. Lost: nothing that anybody knows of.
 2. The index gets the certificates as pending, with the devices' names, in one transaction. From here on the next run
    finds them.
 3. The worker writes all files into the folder `.staging`, and syncs the file system. Lost: half-written files where
    nobody looks for them.
-4. The worker renames each device's folder (or archive) to its place, and syncs. A place that is filled is whole,
-   since its content was synced before it got its name.
-5. The index marks the certificates as issued, in one transaction.
+4. The index marks the certificates as issued, in one transaction. Their files are whole, but nobody has them yet.
+5. The worker renames each device's folder (or archive) to its place, and syncs.
 
-The next run looks at what is pending (`_settle`): where the place is filled it does step 5; otherwise it removes
-`.staging`, and then the entries, whose certificates nobody can have; their devices are made anew. It holds a lock that
-processes of a killed run hold until they end, so nothing changes under it. What was issued is never made again, even
-if its files were taken away since. Then the manifest is written out of the index.
+The next run (`_settle`) does step 5 for what is issued and still staged. Then it removes `.staging`, and after that the
+entries that are pending: their files were never in any other place, so nobody has these certificates, and their devices
+are made anew. It holds a lock that processes of a killed run hold until they end, so nothing changes under it. What was
+issued is never made again, even if its files were taken away since. Then the manifest is written out of the index.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from mtls_ambassador.errors import Error
-from mtls_ambassador.factory import folder, manifest, orders, package
+from mtls_ambassador.factory import changes, folder, manifest, orders, package
 from mtls_ambassador.factory.errors import BatchError, RowError
 from mtls_ambassador.factory.items import Item, Items
 from mtls_ambassador.factory.manifest import Layout
 from mtls_ambassador.factory.orders import Naming, Order
 from mtls_ambassador.factory.rows import Problem, Row, Rows
-from mtls_ambassador.factory.worker import Failed, Made, Recipe, Written, entry, work
+from mtls_ambassador.factory.worker import Failed, Made, Placed, Recipe, Staged, entry, work
 from mtls_ambassador.pki.index import Index
 from mtls_ambassador.pki.keys import KeyKind
 
@@ -73,7 +72,7 @@ class Job:
         jobs: How many processes make them.
         checkpoint: How many devices are written between two syncs.
         foreign_keys: Whether the keys came from elsewhere.
-        again: Whether a device may get one more certificate.
+        again: Whether a device may get one more certificate, see `Items`.
     """
 
     directory: Path
@@ -95,6 +94,7 @@ class Outcome:
     Attributes:
         made: Devices that got a certificate in this run.
         before: Rows whose devices had theirs from an earlier run.
+        revoked: Rows whose devices had theirs, but it is revoked now: they are not in the manifest.
         problems: Rows that could not be used.
         total: Devices in the manifest.
         complete: Whether all rows were read.
@@ -102,6 +102,7 @@ class Outcome:
 
     made: int
     before: int
+    revoked: int
     problems: int
     total: int
     complete: bool
@@ -140,18 +141,13 @@ def run(job: Job, watcher: Watcher) -> Outcome:
         made = _issue(job, items, reading, workers, watcher)
         package.remove_staging(out)
         total = manifest.write(out, items.issued(), job.layout)
-    return Outcome(made, reading.before, reading.problems, total, not reading.stopped)
+    return Outcome(made, reading.before, reading.revoked, reading.problems, total, not reading.stopped)
 
 
 def _settle(items: Items, recipe: Recipe) -> None:
-    package.sync(recipe.out)  # a rename that is seen may still be lost
-    placed: list[str] = []
-    lost: list[str] = []
-    for item in items.pending():
-        (placed if (recipe.out / recipe.place(item.name)).exists() else lost).append(item.serial)
-    items.index.finish(placed)
+    package.place(recipe.out, [each for each in package.staged(recipe.out) if items.is_issued(recipe.name(each))])
     package.clear_staging(recipe.out)
-    items.discard(lost)
+    items.discard([item.serial for item in items.pending()])
 
 
 def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher: Watcher) -> int:
@@ -185,11 +181,13 @@ def _issue(job: Job, items: Items, reading: _Reading, workers: _Workers, watcher
                             reading.reject(Problem(each.where, refused[each.item.serial]))
                 case Failed(what, remedy):
                     raise BatchError(what, remedy)
-                case Written():
+                case Staged():
                     items.index.finish(writing[worker])
+                    _send(worker, None)
+                case Placed():
                     made += len(writing.pop(worker))
                     busy.remove(worker)
-                    watcher.progress(made + reading.before + reading.problems, made)
+                    watcher.progress(made + reading.before + reading.revoked + reading.problems, made)
                     feed(worker)
     return made
 
@@ -220,6 +218,7 @@ class _Reading:
 
     def __init__(self, job: Job, items: Items, watcher: Watcher) -> None:
         self.before = 0
+        self.revoked = 0
         self.problems = 0
         self.stopped = False
         self._job = job
@@ -253,7 +252,6 @@ class _Reading:
                 continue
             if order is not None:
                 return order
-            self.before += 1
         self.stopped = True
         raise StopIteration
 
@@ -266,17 +264,28 @@ class _Reading:
         if self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (order.name, row.where)).rowcount == 0:
             (where,) = self._seen.execute("SELECT place FROM seen WHERE name = ?", (order.name,)).fetchone()
             raise RowError(f"{order.name} is the name at {where} already")
-        if self._resumed and (item := self._items.find(order.name)) is not None:
-            self._require_same(order, item)
-            return None
         place = self._job.recipe.out / self._job.recipe.place(order.name)
+        if self._resumed and (item := self._items.find(order.name)) is not None:
+            if not self._items.is_revoked(order.name):
+                self._require_same(order, item)
+                self.before += 1
+                return None
+            if not self._job.again:
+                self.revoked += 1
+                return None
+            if os.path.lexists(place):
+                raise RowError(f"{place} has the revoked certificate, serial {item.serial}: move it away")
         if os.path.lexists(place) or place.name in _OWN:
             raise RowError(f"{place} is there already, and not of this batch")
         return order
 
     def _require_same(self, order: Order, item: Item) -> None:
-        if order.cn is not None and order.cn != item.cn:
-            raise RowError(f"{order.name} was issued with the common name {item.cn}, not {order.cn}")
+        entry = self._items.index.find(item.serial) if changes.is_judged_by_certificate(order) else None
+        if (what := changes.difference(order, item, entry)) is not None:
+            raise RowError(
+                f"{order.name} was issued with {what}. If it shall have another certificate: revoke serial "
+                f"{item.serial}, move its files away, and run this with --again"
+            )
         if order.identity != item.identity:
             self._items.identify(order.name, order.identity)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ def parse(text: str) -> Template:
     return Template(text, tuple(parts))
 
 
+_DIGITS = re.compile(r"[0-9]+")
+_NUMBERS_FORMAT = re.compile(r"[-+ ]?#?0(?![<>^])|.*[bdoxX]\Z", re.DOTALL)
+"""Filled with zeros from the left, or of a type that only numbers have."""
+
+
 def _formatted(fields: Fields, column: str, specification: str) -> str:
     value = fields.get(column)
     if isinstance(value, str):
@@ -68,6 +74,15 @@ def _formatted(fields: Fields, column: str, specification: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(f"{column} is neither text nor a whole number")
     try:
+        if isinstance(value, str) and _NUMBERS_FORMAT.match(specification):
+            value = _number(column, value)
         return format(value, specification)
     except ValueError as error:
         raise RowError(f"{column} {value!r} does not take the format {specification!r}: {error}") from error
+
+
+def _number(column: str, text: str) -> int:
+    """A value that a list has as text, where a number is meant: Python would fill text with zeros at its end."""
+    if not _DIGITS.fullmatch(text):
+        raise RowError(f"{column} {text!r} is no whole number; to fill text with zeros: {{{column}:0>6}}")
+    return int(text)

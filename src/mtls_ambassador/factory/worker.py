@@ -1,7 +1,7 @@
 """One process of a batch: makes keys and certificates by the checkpoint, and writes them once it is told to.
 
 In between, private keys are in this process's memory and nowhere else: the certificates go to the one process that
-keeps the index, and come back as the word to write.
+keeps the index, and come back as the word to write, and then the word to put in place.
 """
 
 from __future__ import annotations
@@ -86,6 +86,10 @@ class Recipe:
         """What stands in the batch's folder for a device."""
         return package.archive_name(name) if self.archives else name
 
+    def name(self, place: str) -> str:
+        """The device whose place that is."""
+        return package.name_of_archive(place) if self.archives else place
+
 
 class Certified(NamedTuple):
     """A certificate, on its way to the index.
@@ -117,8 +121,13 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The files of what was made are in their places, and on the disk."""
+class Staged:
+    """The files of what was made are whole in the staging folder, and on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """They are in their places, and that is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,8 @@ class Failed:
 def work(recipe: Recipe, connection: Connection) -> None:
     """Carry orders out until the other side closes.
 
-    In come `Sequence[Order]`, out goes `Made`; in come serial numbers to leave out, out goes `Written`. Or `Failed`.
+    In come `Sequence[Order]`, out goes `Made`; in come serial numbers to leave out, out goes `Staged`; in comes None,
+    which says that they are issued now, out goes `Placed`. Or `Failed`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -144,8 +154,12 @@ def work(recipe: Recipe, connection: Connection) -> None:
             made, packages = _make(recipe, pattern, connection.recv())
             connection.send(made)
             unwanted = connection.recv()
-            package.write(recipe.out, [each for serial, each in packages.items() if serial not in unwanted])
-            connection.send(Written())
+            wanted = [each for serial, each in packages.items() if serial not in unwanted]
+            package.stage(recipe.out, wanted)
+            connection.send(Staged())
+            connection.recv()
+            package.place(recipe.out, [each.name for each in wanted])
+            connection.send(Placed())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except Error as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from mtls_ambassador.device.errors import ManifestError
 from mtls_ambassador.device.manifest import Row, parse, read
 
-CSV, LINES = Path("/batch/m.csv"), Path("/batch/m.jsonl")
+CSV, LINES, LIST = Path("/batch/m.csv"), Path("/batch/m.jsonl"), Path("/batch/manifest.json")
 ROWS = (
     Row(2, "a.sdimg", Path("/batch/a/cert.pem"), Path("/batch/a/key.pem")),
     Row(3, "b.sdimg", Path("/else/cert.pem"), Path("/batch/b.key")),
@@ -31,6 +32,22 @@ def test_json_lines() -> None:
         {"image": "b.sdimg", "certificate": "/else/cert.pem", "key": "b.key"},
     ]
     assert parse("\n" + "\n".join(map(json.dumps, fields)) + "\n", LINES, ".sdimg").rows == ROWS
+
+
+def test_a_list_as_a_batch_leaves_it() -> None:
+    text = (
+        '[{"cn": "a", "certificate": "a/cert.pem", "key": "a/key.pem", "image": "a.sdimg"},\n'
+        '{"cn": "b", "certificate": "/else/cert.pem", "key": "b.key", "image": "b.sdimg"}]\n'
+    )
+    found = parse(text, LIST, ".sdimg")
+    assert found.problems == ()
+    assert found.rows == tuple(replace(row, line=row.line - 1) for row in ROWS)
+
+
+def test_a_quote_left_open_spoils_its_own_row_only() -> None:
+    found = parse('image,certificate,key\n"a.sdimg,c,k\nb.sdimg,c,k\n', CSV, ".sdimg")
+    assert [row.image for row in found.rows] == ["b.sdimg"]
+    assert found.problems == ("/batch/m.csv, line 2: its quotes do not fit",)
 
 
 def test_bad_rows_are_named_and_the_rest_stays() -> None:
@@ -51,7 +68,7 @@ def test_bad_rows_are_named_and_the_rest_stays() -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["[]", "{", '"a"', "[" * 10_000, '{"image": 1, "certificate": "c", "key": "k"}'])
+@pytest.mark.parametrize("line", ["[1]", "{", '"a"', "[" * 10_000, '{"image": 1, "certificate": "c", "key": "k"}'])
 def test_bad_lines_of_json(line: str) -> None:
     assert parse(line, LINES, ".sdimg").problems[0].startswith("/batch/m.jsonl, line 1: ")
 
@@ -63,7 +80,8 @@ def test_bad_lines_of_json(line: str) -> None:
         ("image,cert,key\na,b,c\n", CSV, "has no column certificate"),
         ("image,certificate,key\n", CSV, "names no device"),
         ("\n\n", LINES, "names no device"),
-        ('image,certificate,key\n"a,b,c\n', CSV, "line 1: unexpected end"),
+        ('"image,certificate,key\n', CSV, "in its header: its quotes do not fit"),
+        ("[]\n", LIST, "names no device"),
     ],
 )
 def test_manifests_without_use(text: str, path: Path, says: str) -> None:
@@ -79,7 +97,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "m.csv", ".sdimg")
 
 
-@given(st.text(), st.sampled_from([CSV, LINES]))
+@given(st.text(), st.sampled_from([CSV, LINES, LIST]))
 def test_any_text_is_a_manifest_or_an_error(text: str, path: Path) -> None:
     with contextlib.suppress(ManifestError):
         parse(f"image,certificate,key\n{text}", path, ".sdimg")

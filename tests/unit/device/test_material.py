@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtls_ambassador.device.errors import MaterialError
-from mtls_ambassador.device.material import read_ca, read_credentials
+from mtls_ambassador.device.material import read_ca, read_credentials, read_tenant_token
 from mtls_ambassador.pki.keys import KeyFileError
 from tests.certificates import CertificateAuthority, KeyKind, new_key, self_signed
 
@@ -79,3 +79,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_self_signed_server_is_its_own_ca(tmp_path: Path) -> None:
     certificate, _ = self_signed("my-server.com").write(tmp_path, "s")
     assert read_ca(certificate) == certificate.read_bytes()
+
+
+def test_a_tenant_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(" eyJh.bGci.x-_\n", encoding="utf-8")
+    assert read_tenant_token(path) == "eyJh.bGci.x-_"
+    for data in (b"", b"\n", b"tok en", b"first\nsecond", b"to\xffken", b"to\x07ken"):
+        path.write_bytes(data)
+        with pytest.raises(MaterialError, match="tenant token"):
+            read_tenant_token(path)
+    with pytest.raises(MaterialError, match="cannot read the tenant token"):
+        read_tenant_token(tmp_path / "none")

@@ -42,9 +42,11 @@ def test_from_pending_to_issued(items: Items) -> None:
     assert reserve(items, two, one) == {}
     assert {item.name for item in items.pending()} == {"d1", "d2"}
     assert items.count() == 0
+    assert not items.is_issued("d1")
     items.index.finish([one[0].serial, two[0].serial])
     assert list(items.issued()) == [one[0], two[0]]
     assert items.pending() == []
+    assert items.is_issued("d1")
     assert items.find("d1") == one[0]
     assert Items(items.index, "other").find("d1") is None
 
@@ -100,6 +102,24 @@ def test_a_servers_key_is_none_and_a_compromised_one_nobodys_whatever_became_of_
     refused = reserve(replace(items, again=True), first, second, foreign_keys=True)
     assert "has the key of CN=1 (server" in refused[first[0].serial]
     assert "revoked for keyCompromise" in refused[second[0].serial]
+
+
+def test_a_revoked_one_is_not_listed_and_makes_way_for_another(items: Items) -> None:
+    one, two = device(1), device(2)
+    reserve(items, one, two)
+    items.index.finish([one[0].serial, two[0].serial])
+    items.index.revoke([Revocation(one[0].serial, NOW)])
+    assert (items.is_revoked("d1"), items.is_revoked("d2"), items.is_revoked("d3")) == (True, False, False)
+    assert list(items.issued()) == [two[0]]
+    assert items.is_issued("d1"), "somebody may have it"
+    assert items.count() == 2
+    item, entry = device(3, subject="CN=1")
+    item = item._replace(name="d1", line=1)
+    assert reserve(replace(items, again=True), (item, entry)) == {}
+    items.index.finish([item.serial])
+    assert list(items.issued()) == [item, two[0]]
+    assert items.find("d1") == item
+    assert items.index.find(one[0].serial) is not None
 
 
 def test_an_identity_can_be_mended(items: Items) -> None:

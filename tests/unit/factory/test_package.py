@@ -13,9 +13,14 @@ from mtls_ambassador.files import WriteError
 FILES = (File("key", b"secret", 0o600), File("cert", b"public"))
 
 
+def write(out: Path, packages: list[Package]) -> None:
+    package.stage(out, packages)
+    package.place(out, [each.name for each in packages])
+
+
 def test_a_folder_is_written_with_its_modes(tmp_path: Path) -> None:
     package.clear_staging(tmp_path)
-    package.write(tmp_path, [Package("one", FILES), Package("two", FILES)])
+    write(tmp_path, [Package("one", FILES), Package("two", FILES)])
     for name in ("one", "two"):
         assert (tmp_path / name / "key").read_bytes() == b"secret"
         assert (tmp_path / name / "key").stat().st_mode & 0o777 == 0o600
@@ -27,7 +32,7 @@ def test_a_folder_is_written_with_its_modes(tmp_path: Path) -> None:
 
 def test_an_archive_holds_the_same(tmp_path: Path) -> None:
     package.clear_staging(tmp_path)
-    package.write(tmp_path, [package.archive("one", FILES, 1_700_000_000)])
+    write(tmp_path, [package.archive("one", FILES, 1_700_000_000)])
     path = tmp_path / "one.tar.gz"
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
@@ -43,10 +48,27 @@ def test_an_archive_holds_the_same(tmp_path: Path) -> None:
 def test_nothing_is_in_its_place_if_one_cannot_be_staged(tmp_path: Path) -> None:
     package.clear_staging(tmp_path)
     with pytest.raises(WriteError):
-        package.write(tmp_path, [Package("one", FILES), Package("x" * 300, FILES)])
+        package.stage(tmp_path, [Package("one", FILES), Package("x" * 300, FILES)])
     assert [each.name for each in tmp_path.iterdir()] == [STAGING]
     package.clear_staging(tmp_path)
     assert list((tmp_path / STAGING).iterdir()) == []
+
+
+def test_what_somebody_put_in_a_place_stays(tmp_path: Path) -> None:
+    package.clear_staging(tmp_path)
+    package.stage(tmp_path, [package.archive("one", FILES, 0), Package("two", FILES)])
+    (tmp_path / "one.tar.gz").write_bytes(b"theirs")
+    with pytest.raises(WriteError, match=r"one\.tar\.gz was put there"):
+        package.place(tmp_path, ["one.tar.gz", "two"])
+    assert (tmp_path / "one.tar.gz").read_bytes() == b"theirs"
+    assert sorted(package.staged(tmp_path)) == ["one.tar.gz", "two"]
+    (tmp_path / "one.tar.gz").unlink()
+    package.place(tmp_path, package.staged(tmp_path))
+    assert package.staged(tmp_path) == []
+
+
+def test_an_archive_is_known_by_its_device() -> None:
+    assert package.name_of_archive(package.archive_name("a.b")) == "a.b"
 
 
 def test_what_is_secret_is_not_in_a_traceback() -> None:

@@ -23,16 +23,24 @@ def test_a_number_of_devices() -> None:
 
 
 def test_csv_goes_on_after_a_bad_row_and_knows_its_line() -> None:
-    text = 'serial, mac\nA1,m1\n\nA2\nA3,"m\n3"\nA4,m4,more\nA5,"m"5\nA6,m6\n'
+    text = 'serial, mac\nA1,m1\n\nA2\nA3,"m,3"\nA4,m4,more\nA5,"m"5\nA6,m6\n'
     found = list(comma_separated(text.splitlines(keepends=True), "d.csv"))
     assert found == [
         Row(2, "d.csv, line 2", {"serial": "A1", "mac": "m1"}),
         Problem("d.csv, line 4", "has 1 values for 2 columns"),
-        Row(5, "d.csv, line 5", {"serial": "A3", "mac": "m\n3"}),
-        Problem("d.csv, line 7", "has 3 values for 2 columns"),
-        Problem("d.csv, line 8", "is no CSV: ',' expected after '\"'"),
-        Row(9, "d.csv, line 9", {"serial": "A6", "mac": "m6"}),
+        Row(5, "d.csv, line 5", {"serial": "A3", "mac": "m,3"}),
+        Problem("d.csv, line 6", "has 3 values for 2 columns"),
+        Problem("d.csv, line 7", "its quotes do not fit"),
+        Row(8, "d.csv, line 8", {"serial": "A6", "mac": "m6"}),
     ]
+
+
+def test_a_quote_left_open_spoils_its_own_row_only() -> None:
+    lines = ["serial,mac\n", *(f"A{number},{number}\n" for number in range(2, 20_002))]
+    lines[2] = '"Q2,2\n'
+    found = list(comma_separated(lines, "d.csv"))
+    assert [each for each in found if isinstance(each, Problem)] == [Problem("d.csv, line 3", "its quotes do not fit")]
+    assert len(found) == 20_000
 
 
 @pytest.mark.parametrize("text", ["", "\n", "serial,serial\nA,B\n", "serial,\nA,B\n", '"a\n'])
