@@ -11,27 +11,24 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import programs
 from bench.load import BODY, DOWNLOAD, TOKEN, Target
 from bench.material import Material
-from bench.measure import PROCESSORS, Processes
+from bench.measure import Processes
+from bench.programs import PATH, await_port, free_port, program, running
 from mtls_ambassador.edge.binary import find_envoy
 from mtls_ambassador.tokens.bound import bind
 from mtls_ambassador.tokens.keys import TokenKey, TokenKeys, new_key_pem
 from tests.certificates import Holder
 
-USER, PASSWORD = "mtls@mender.io", "bench-password"
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
 _CIPHERS_13 = "TLS_AES_256_GCM_SHA384"  # the client's first choice, which Envoy takes
 _PACKAGES = ("nginx", "haproxy")
@@ -72,7 +69,7 @@ Start = Callable[[Path, Material, int], contextlib.AbstractContextManager[Peer]]
 
 def missing() -> str | None:
     """The line that installs what is not installed; None if all is there."""
-    absent = [program for program in _PACKAGES if shutil.which(program, path=_PATH) is None]
+    absent = [name for name in _PACKAGES if shutil.which(name, path=PATH) is None]
     return f"apt-get install {' '.join(absent)}" if absent else None
 
 
@@ -95,7 +92,7 @@ def upstream(directory: Path, size: int) -> Iterator[int]:
     directory.mkdir()
     with (directory / "large").open("wb") as file:
         file.truncate(size)
-    port = _free_port()
+    port = free_port()
     server = f"""
       listen 127.0.0.1:{port};
       keepalive_requests 1000000000;
@@ -103,7 +100,7 @@ def upstream(directory: Path, size: int) -> Iterator[int]:
       location = {DOWNLOAD} {{ alias {directory}/large; sendfile on; }}
     """
     with _nginx(directory, server, pinned=False) as process:
-        _await_port(process, port, directory)
+        await_port(process, port, directory)
         yield port
 
 
@@ -111,7 +108,7 @@ def upstream(directory: Path, size: int) -> Iterator[int]:
 def nginx(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
     """Debian's nginx."""
     directory.mkdir()
-    port = _free_port()
+    port = free_port()
     server = f"""
       listen 127.0.0.1:{port} ssl;
       keepalive_requests 1000000000;
@@ -135,7 +132,7 @@ def nginx(directory: Path, material: Material, upstream_port: int) -> Iterator[P
     """
     pool = f"upstream upstream {{ server 127.0.0.1:{upstream_port}; keepalive 64; keepalive_requests 1000000000; }}"
     with _nginx(directory, server, pool) as process:
-        _await_port(process, port, directory)
+        await_port(process, port, directory)
         yield Peer("nginx", port, process.pid)
 
 
@@ -143,7 +140,7 @@ def nginx(directory: Path, material: Material, upstream_port: int) -> Iterator[P
 def haproxy(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
     """Debian's HAProxy."""
     directory.mkdir()
-    port = _free_port()
+    port = free_port()
     file = directory / "haproxy.cfg"
     file.write_text(
         f"""
@@ -169,8 +166,8 @@ backend upstream
 """,
         encoding="utf-8",
     )
-    with _running([_program("haproxy"), "-db", "-f", str(file)], directory) as process:
-        _await_port(process, port, directory)
+    with running([program("haproxy"), "-db", "-f", str(file)], directory) as process:
+        await_port(process, port, directory)
         yield Peer("haproxy", port, process.pid)
 
 
@@ -178,15 +175,15 @@ backend upstream
 def bare_envoy(directory: Path, material: Material, upstream_port: int) -> Iterator[Peer]:
     """The edge's own Envoy with the least configuration that does the job."""
     directory.mkdir()
-    port = _free_port()
+    port = free_port()
     file = directory / "envoy.json"
     file.write_text(json.dumps(_bare_configuration(material, port, upstream_port)), encoding="utf-8")
     command = [
         str(find_envoy(None).path), "--config-path", str(file), "--concurrency", "1",
         "--disable-hot-restart", "--log-level", "warning",
     ]  # fmt: skip
-    with _running(command, directory) as process:
-        _await_port(process, port, directory)
+    with running(command, directory) as process:
+        await_port(process, port, directory)
         yield Peer("bare Envoy", port, process.pid)
 
 
@@ -208,37 +205,17 @@ def edge_with_bound_tokens(directory: Path, material: Material, upstream_port: i
 @contextlib.contextmanager
 def _edge(directory: Path, material: Material, upstream_port: int, **options: object) -> Iterator[tuple[int, int]]:
     """The edge's port and process."""
-    directory.mkdir()
-    port = _free_port()
+    port = free_port()
     settings = {
         "listen": f"127.0.0.1:{port}",
-        "health_listen": "127.0.0.1:0",
-        "admin_listen": "127.0.0.1:0",
-        "mender_backend": f"http://127.0.0.1:{upstream_port}",
-        "mender_user": USER,
-        "mender_pass": PASSWORD,
         "server_cert": material.server,
         "server_key": material.server_key,
         "tenant_ca_pem": material.ca,
-        "state_dir": directory / "state",
         "auth_rate_per_certificate": "off",  # one certificate stands for many devices here
         **options,
     }
-    environment = {f"MTLS_{key.upper()}": str(value) for key, value in settings.items()}
-    with _running([sys.executable, "-m", "mtls_ambassador"], directory, environment) as process:
-        _await(process, directory, lambda: "the edge serves devices" in _output(directory))
-        yield port, process.pid
-
-
-@contextlib.contextmanager
-def lab(directory: Path) -> Iterator[int]:
-    """The embedded Mender Server, for what only the edge does; its port."""
-    directory.mkdir()
-    port = _free_port()
-    command = [sys.executable, "-m", "mtls_ambassador", "lab", "server", "--listen", f"127.0.0.1:{port}"]
-    with _running(command, directory, {"LAB_PASSWORD": PASSWORD}, pinned=False) as process:
-        _await_port(process, port, directory)
-        yield port
+    with programs.edge(directory, upstream_port, settings) as pid:
+        yield port, pid
 
 
 ALL: Mapping[str, Start] = {
@@ -274,81 +251,12 @@ def _nginx(directory: Path, server: str, more: str = "", *, pinned: bool = True)
         """,
         encoding="utf-8",
     )
-    with _running([_program("nginx"), "-e", "stderr", "-c", str(file)], directory, pinned=pinned) as process:
+    with running([program("nginx"), "-e", "stderr", "-c", str(file)], directory, pinned=pinned) as process:
         yield process
 
 
-@contextlib.contextmanager
-def _running(
-    command: Sequence[str],
-    directory: Path,
-    environment: Mapping[str, str] | None = None,
-    *,
-    pinned: bool = True,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A program for the time of a `with`; where it is measured, on the processor of those that are."""
-    before = os.sched_getaffinity(0)
-    with (directory / "output").open("wb") as output:
-        if pinned:
-            # Inherited. Before the start, since the edge takes as many workers as it finds processors.
-            os.sched_setaffinity(0, PROCESSORS.peers)
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env={"PATH": _PATH, "TMPDIR": str(directory), **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        finally:
-            os.sched_setaffinity(0, before)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_port(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    def answers() -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-        return False
-
-    _await(process, directory, answers)
-
-
-def _await(process: subprocess.Popen[bytes], directory: Path, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{process.args!r} does not serve:\n{_output(directory)}")
-        time.sleep(0.02)
-
-
-def _output(directory: Path) -> str:
-    return (directory / "output").read_text(encoding="utf-8", errors="replace")
-
-
-def _program(name: str) -> str:
-    return shutil.which(name, path=_PATH) or name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _version(program: str, argument: str, pattern: str) -> str:
-    run = subprocess.run([_program(program), argument], capture_output=True, text=True, check=True)
+def _version(name: str, argument: str, pattern: str) -> str:
+    run = subprocess.run([program(name), argument], capture_output=True, text=True, check=True)
     match = re.search(pattern, run.stdout + run.stderr)
     return match[1] if match else "unknown"
 

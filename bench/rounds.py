@@ -17,7 +17,8 @@ from bench import load
 from bench.load import LoadError, Target
 from bench.material import NAME, Kind, Material
 from bench.measure import Cpu, Memory
-from bench.peers import ALL, Peer, edge, lab, upstream
+from bench.peers import ALL, Peer, edge, upstream
+from bench.programs import lab
 from mtls_ambassador.lab.auth_request import auth_request
 from tests.certificates import Holder
 
@@ -44,6 +45,8 @@ class Amounts:
     idle_rounds: int
     auth_requests: int
     admissions: int
+    settling: float = 3.0
+    """Seconds after a start, for what it still does."""
 
 
 FULL = Amounts(
@@ -67,6 +70,18 @@ QUICK = Amounts(
     idle_rounds=1,
     auth_requests=300,
     admissions=40,
+)
+SMOKE = Amounts(
+    rounds=1,
+    connections=4,
+    requests=8,
+    download=MEGABYTE,
+    downloads=1,
+    idle=8,
+    idle_rounds=1,
+    auth_requests=2,
+    admissions=2,
+    settling=0.0,
 )
 
 
@@ -166,7 +181,7 @@ def _memory(
             tell(f"memory, round {number + 1} of {amounts.idle_rounds}: {name}")
             with ALL[name](directory / f"memory-{name}-{number}", material, upstream_port) as peer:
                 target = peer.target(context, device)
-                time.sleep(3)  # what a start still does afterwards
+                time.sleep(amounts.settling)
                 rest = peer.processes.memory()
                 _add_memory(results, "at rest", name, rest)
                 if name == "edge":
@@ -175,7 +190,7 @@ def _memory(
                 load.new_connections(target, 40)  # so that what is allocated only once is there
                 before = peer.processes.memory()
                 with load.idle(target, amounts.idle):
-                    time.sleep(1)
+                    time.sleep(min(1.0, amounts.settling))
                     after = peer.processes.memory()
                 results.add_memory("idle connection", name, (after.rss - before.rss) / amounts.idle)
 

@@ -15,10 +15,12 @@ ROOT = "root"
 # Program, and the Debian package that has it.
 _PACKAGES = {
     "dbus-daemon": "dbus",
+    "haproxy": "haproxy",
     "mender": "mender-client",
     "mender-artifact": "mender-artifact",
     "mender-cli": "mender-cli",
     "mender-connect": "mender-connect",
+    "nginx": "nginx",
     "openssl": "openssl",
     "postgres": "postgresql",
     "setpriv": "util-linux",
