@@ -48,7 +48,7 @@ async def test_every_row_is_measured_and_printed(tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads(file.read_text())
     every = sorted(peers.ALL)
     measured_at = {operation: sorted(figures) for operation, figures in found["cpu_seconds"].items()}
-    assert measured_at == {name: every for name in BY_ALL} | {name: ["edge"] for name in BY_THE_EDGE}
+    assert measured_at == dict.fromkeys(BY_ALL, every) | {name: ["edge"] for name in BY_THE_EDGE}
     for figures in (each for by_peer in found["cpu_seconds"].values() for each in by_peer.values()):
         assert figures["total"] == pytest.approx(figures["user"] + figures["system"])
         assert figures["rounds"] == pytest.approx([figures["total"]])
