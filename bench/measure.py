@@ -74,10 +74,10 @@ class Processes:
         return Memory(sum(entry["Rss"] for entry in entries), sum(entry["Pss"] for entry in entries))
 
     def memory_by_name(self) -> dict[str, Memory]:
-        """The same, by the name of the program."""
+        """The same, by the name of the program, without its version."""
         found: dict[str, Memory] = {}
         for pid in self.pids:
-            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip().rstrip(".0123456789")
             entry, so_far = _rollup(pid), found.get(name, Memory(0, 0))
             found[name] = Memory(so_far.rss + entry["Rss"], so_far.pss + entry["Pss"])
         return found

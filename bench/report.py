@@ -46,14 +46,14 @@ def text(results: Results, peers: Sequence[str], facts: Facts) -> str:
     parts = [
         _origin(facts),
         "Processor time per operation in µs: median of the rounds (user + system), lowest to highest round.",
-        _markdown([["", *peers, *_RATIOS], *cpu]),
+        markdown([["", *peers, *_RATIOS], *cpu]),
         "Resident memory (RSS, where not said otherwise): median, lowest to highest. 1 MB is 10⁶ bytes, 1 kB 10³.",
-        _markdown([["", *peers, *_RATIOS], *memory]),
+        markdown([["", *peers, *_RATIOS], *memory]),
     ]
     if differences:
         parts.append("What a key costs more, in µs of a new connection (differences of the medians above).")
-        parts.append(_markdown([["", *peers], *differences]))
-    return "\n\n".join((*parts, _markdown([["aim", "here", ""], *judged])))
+        parts.append(markdown([["", *peers], *differences]))
+    return "\n\n".join((*parts, markdown([["aim", "here", ""], *judged])))
 
 
 def as_json(results: Results, facts: Facts) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def _ratios(medians: Mapping[str, float]) -> list[str]:
     return ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import peers
+from mtls_ambassador.lab.transport import Style
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = [f"new connection, TLS {version}, {kind}" for version in ("1.2", "1.3") for kind in ("P-256", "RSA-2048")]
@@ -58,3 +59,38 @@ async def test_every_row_is_measured_and_printed(tmp_path: Path) -> None:
     assert found["aims"]
     assert {judged["aim"] for judged in found["aims"]} <= printed.keys()
     assert all(found["versions"].values())
+
+
+DEVICES = 200
+MOST_GROWTH = 32_000_000
+"""Bytes that a program may grow by while nothing new happens: twenty times what was seen."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("style", Style)
+async def test_a_fleet_lives_and_comes_back(tmp_path: Path, style: Style) -> None:
+    file = tmp_path / "fleet.json"
+    options = ("--devices", str(DEVICES), "--seconds", "15", "--ramp-up", "4", "--style", style, "--json", str(file))
+    printed = await run("bench.fleet", *options)
+    (life,) = json.loads(file.read_text())["lives"]
+    phases = {phase["name"]: phase for phase in life["phases"]}
+    assert list(phases) == [
+        "first admission",
+        "every day",
+        *(f"{what}, ledger {fate}" for fate in ("kept", "lost") for what in ("restart", "all at once")),
+    ]
+    assert not [phase for phase in phases.values() if phase["summary"]["errors"] and not phase["away"]]
+    strangers = phases["all at once, ledger lost"]
+    for phase in (phases["first admission"], strangers):
+        assert DEVICES <= phase["management_calls"] <= DEVICES + 10
+    known = phases["all at once, ledger kept"]
+    assert known["management_calls"] <= 10
+    for phase in (known, strangers):
+        assert phase["summary"]["kinds"]["authentication"]["statuses"] == {"200": DEVICES}
+        assert phase["last_in_after"] > 0
+    start, middle, end = (sample["memory"] for sample in phases["every day"]["samples"])
+    assert start.keys() == middle.keys() == end.keys() == {"envoy", "python"}
+    for program, size in start.items():
+        assert end[program] - size < MOST_GROWTH
+    assert phases.keys() <= rows(printed).keys()

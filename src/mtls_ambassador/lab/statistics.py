@@ -91,6 +91,12 @@ class Statistics:
             what = "of other kinds"
         self._errors[what] += 1
 
+    def clear(self) -> None:
+        """Forget everything: something else is counted from here on."""
+        self._latencies.clear()
+        self._statuses.clear()
+        self._errors.clear()
+
     @property
     def calls(self) -> int:
         """How many HTTP calls there were."""

@@ -69,6 +69,13 @@ class TestStatistics:
         assert len(errors) == 51
         assert errors["of other kinds"] == 950
 
+    def test_forgets(self) -> None:
+        statistics = Statistics()
+        statistics.call("update_check", 0.1, 200)
+        statistics.error("a")
+        statistics.clear()
+        assert statistics.summary(1.0) == Statistics().summary(1.0)
+
     def test_nothing_happened(self) -> None:
         summary = Statistics().summary(0.0)
         assert (summary.kinds, summary.errors, summary.failures) == ({}, {}, 0)
