@@ -86,7 +86,7 @@ def _origin(facts: Facts) -> str:
     return (
         f"{facts.date}; {machine['processors']} processors ({machine['architecture']}), Linux {machine['kernel']}, "
         f"load {facts.load[0]:.1f} before and {facts.load[1]:.1f} after. {versions}. "
-        f"Rounds: {amounts['rounds']} (memory: {amounts['idle_rounds']})."
+        f"Rounds: {amounts['rounds']} (memory and download, everything started anew in each: {amounts['starts']})."
     )
 
 

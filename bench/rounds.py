@@ -25,7 +25,7 @@ from tests.certificates import Holder
 _AUTH_PATH = "/api/devices/v1/authentication/auth_requests"
 _VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 _KINDS: dict[Kind, str] = {"p256": "P-256", "rsa2048": "RSA-2048"}
-MEGABYTE = 2**20
+MEGABYTE = 10**6
 Tell = Callable[[str], None]
 
 _Item = TypeVar("_Item")
@@ -42,7 +42,8 @@ class Amounts:
     """Bytes."""
     downloads: int
     idle: int
-    idle_rounds: int
+    starts: int
+    """Rounds for what depends on the process: each peer is started anew in each."""
     auth_requests: int
     admissions: int
     settling: float = 3.0
@@ -56,7 +57,7 @@ FULL = Amounts(
     download=100 * MEGABYTE,
     downloads=3,
     idle=2000,
-    idle_rounds=2,
+    starts=5,
     auth_requests=600,
     admissions=100,
 )
@@ -67,7 +68,7 @@ QUICK = Amounts(
     download=100 * MEGABYTE,
     downloads=1,
     idle=500,
-    idle_rounds=1,
+    starts=3,
     auth_requests=300,
     admissions=40,
 )
@@ -78,7 +79,7 @@ SMOKE = Amounts(
     download=MEGABYTE,
     downloads=1,
     idle=8,
-    idle_rounds=1,
+    starts=1,
     auth_requests=2,
     admissions=2,
     settling=0.0,
@@ -122,7 +123,7 @@ def run(directory: Path, amounts: Amounts, only: Sequence[str], tell: Tell) -> R
     with upstream(directory / "upstream", amounts.download) as upstream_port:
         for kind in _KINDS:
             _one_kind(directory / kind, kind, upstream_port, amounts, only, results, tell)
-        _memory(directory, upstream_port, amounts, only, results, tell)
+        _fresh(directory, upstream_port, amounts, only, results, tell)
     if "edge" in only:
         _admission(directory, amounts, results, tell)
     return results
@@ -164,22 +165,23 @@ def _established(results: Results, peer: Peer, target: Target, amounts: Amounts)
         load.keep_alive(connections, token, 40)
         with _measured(results, "keep-alive request", peer, amounts.requests):
             load.keep_alive(connections, token, amounts.requests)
-        with _measured(results, f"download of {amounts.download // MEGABYTE} MB", peer, amounts.downloads):
-            for _ in range(amounts.downloads):
-                load.download(connections[0], token, amounts.download)
 
 
-def _memory(
+def _fresh(
     directory: Path, upstream_port: int, amounts: Amounts, only: Sequence[str], results: Results, tell: Tell
 ) -> None:
-    """Each peer freshly started, since memory that was once used is not given back."""
-    material = Material("p256", directory / "memory")
+    """What depends on the process.
+
+    Memory that was once used is not given back; and each process downloads at a pace of its own, which it keeps for as
+    long as it runs.
+    """
+    material = Material("p256", directory / "fresh")
     device = material.device("dev-1")
     context = material.context(device, _VERSIONS["TLS 1.3"])
-    for number in range(amounts.idle_rounds):
+    for number in range(amounts.starts):
         for name in _rotated(only, number):
-            tell(f"memory, round {number + 1} of {amounts.idle_rounds}: {name}")
-            with ALL[name](directory / f"memory-{name}-{number}", material, upstream_port) as peer:
+            tell(f"started anew, round {number + 1} of {amounts.starts}: {name}")
+            with ALL[name](directory / f"fresh-{name}-{number}", material, upstream_port) as peer:
                 target = peer.target(context, device)
                 time.sleep(amounts.settling)
                 rest = peer.processes.memory()
@@ -193,6 +195,12 @@ def _memory(
                     time.sleep(min(1.0, amounts.settling))
                     after = peer.processes.memory()
                 results.add_memory("idle connection", name, (after.rss - before.rss) / amounts.idle)
+                with target.connect() as connection:
+                    token = target.new_token()
+                    load.download(connection, token, amounts.download)  # so that all buffers have grown
+                    with _measured(results, f"download of {amounts.download // MEGABYTE} MB", peer, amounts.downloads):
+                        for _ in range(amounts.downloads):
+                            load.download(connection, token, amounts.download)
 
 
 def _admission(directory: Path, amounts: Amounts, results: Results, tell: Tell) -> None:

@@ -60,7 +60,7 @@ def test_an_aim_is_judged_by_what_was_measured_not_by_what_is_printed() -> None:
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    assert "download" not in report.text(results(), PEERS, FACTS)
+    assert "| download" not in report.text(results(), PEERS, FACTS)
 
 
 def test_what_rsa_adds_is_a_difference_of_medians() -> None:
@@ -73,5 +73,5 @@ def test_says_where_the_figures_come_from() -> None:
     first = report.text(results(), PEERS, FACTS).splitlines()[0]
     assert first == (
         "2026-11-26; 2 processors (x86_64), Linux 6.1, load 0.2 before and 1.5 after. nginx 1.22.1. "
-        "Rounds: 1 (memory: 1)."
+        "Rounds: 1 (memory and download, everything started anew in each: 1)."
     )
