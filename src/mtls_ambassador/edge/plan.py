@@ -16,8 +16,9 @@ from mtls_ambassador.x509 import fingerprint
 BUFFER = 128 * 1024
 """Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.
 
-A large download costs it a third more processor time with a quarter of this, and no less with more. One that a slow
-device does not fetch keeps both buffers full.
+A download that a device fetches more slowly than Mender sends keeps both full. With a quarter of this a large download
+costs a third more processor time; with eight times as much, a sixth less, and seven times the memory
+(`docs/reference/performance.md`).
 """
 
 KEEPALIVE: Mapping[str, int] = {"keepalive_time": 300, "keepalive_interval": 60, "keepalive_probes": 5}
