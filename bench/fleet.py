@@ -181,7 +181,7 @@ def lives(styles: tuple[str, ...], devices: int, seconds: float, habits: Habits,
 @click.command
 @click.option("--devices", type=click.IntRange(1, 50_000), default=2000, show_default=True)
 @click.option("--seconds", default=120.0, show_default=True, help="How long they go on when all are in.")
-@click.option("--ramp-up", default=20.0, show_default=True, help="Seconds over which they start.")
+@click.option("--ramp-up", default=60.0, show_default=True, help="Seconds over which they start.")
 @click.option(
     "--style",
     "styles",

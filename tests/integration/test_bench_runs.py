@@ -71,7 +71,7 @@ MOST_GROWTH = 32_000_000
 @pytest.mark.parametrize("style", Style)
 async def test_a_fleet_lives_and_comes_back(tmp_path: Path, style: Style) -> None:
     file = tmp_path / "fleet.json"
-    options = ("--devices", str(DEVICES), "--seconds", "15", "--ramp-up", "4", "--style", style, "--json", str(file))
+    options = ("--devices", str(DEVICES), "--seconds", "15", "--ramp-up", "8", "--style", style, "--json", str(file))
     printed = await run("bench.fleet", *options)
     (life,) = json.loads(file.read_text())["lives"]
     phases = {phase["name"]: phase for phase in life["phases"]}
@@ -81,11 +81,11 @@ async def test_a_fleet_lives_and_comes_back(tmp_path: Path, style: Style) -> Non
         *(f"{what}, ledger {fate}" for fate in ("kept", "lost") for what in ("restart", "all at once")),
     ]
     assert not [phase for phase in phases.values() if phase["summary"]["errors"] and not phase["away"]]
-    strangers = phases["all at once, ledger lost"]
-    for phase in (phases["first admission"], strangers):
-        assert DEVICES <= phase["management_calls"] <= DEVICES + 10
-    known = phases["all at once, ledger kept"]
+    assert DEVICES <= phases["first admission"]["management_calls"] <= DEVICES + 10
+    known, strangers = (phases[f"all at once, ledger {fate}"] for fate in ("kept", "lost"))
     assert known["management_calls"] <= 10
+    # Fewer, where the management API is so busy that devices which Mender knows are let in without it.
+    assert 10 < strangers["management_calls"] <= DEVICES + 10
     for phase in (known, strangers):
         assert phase["summary"]["kinds"]["authentication"]["statuses"] == {"200": DEVICES}
         assert phase["last_in_after"] > 0
