@@ -30,7 +30,8 @@ from bench.batch import measured
 from bench.load import Target
 from bench.material import Material
 from bench.measure import PROCESSORS
-from bench.peers import Peer, edge, lab
+from bench.peers import Peer, edge
+from bench.programs import lab
 from bench.rounds import auth_request_of, machine
 from mtls_ambassador.devices.questions import list_page, look_up
 from mtls_ambassador.ledger.database import FILE, Database, open_database, opened_for_reading, reading, writing

@@ -17,7 +17,7 @@ BUFFER = 128 * 1024
 """Bytes that Envoy holds for a connection, and for the one upstream, before it stops reading from the other.
 
 A download that a device fetches more slowly than Mender sends keeps both full. With a quarter of this a large download
-costs a third more processor time; with eight times as much, a sixth less, and seven times the memory
+costs a third more processor time; with eight times as much, a fifth less, and seven times the memory
 (`docs/reference/performance.md`).
 """
 
