@@ -106,7 +106,7 @@ async def test_a_new_key_of_another_subject_waits_for_the_operator(tmp_path: Pat
             assert mender.status_of(IDENTITY, new) == "pending"
             assert mender.status_of(IDENTITY, old) == "accepted"
             told = await explained(w)
-            assert f'{{"mac":"{IDENTITY["mac"]}"}}: refused' in told
+            assert f'{{"mac":"{IDENTITY["mac"]}"}}: admitted, and another certificate that claims it is refused' in told
             assert f"belongs to the certificate with serial {old.serial} (CN=board-7)" in told
             assert f"ertificate with serial {new.serial} (CN=board-8)" in told
             assert "Refused: key_change_needs_approval" in told
