@@ -10,6 +10,7 @@ import pytest
 from mtls_ambassador.edge.binary import find_envoy
 from tests.certificates import CertificateAuthority
 from tests.unit.edge.plans import CA, DIRECTORY, GOLDENS, SERVER, SYSTEM_TRUST, VARIANTS
+from tests.world import world
 
 
 def put_in_place(name: str, directory: Path) -> Path:
@@ -60,3 +61,12 @@ async def test_validation_would_find_a_fault(tmp_path: Path) -> None:
     status, said = await validated(bootstrap)
     assert status != 0
     assert "require_client_certificates" in said
+
+
+async def test_the_servers_certificate_may_have_many_names(tmp_path: Path) -> None:
+    """Envoy refuses long regular expressions unless it is told otherwise."""
+    names = ["my-server.com", "*.example.com", *(f"mender-edge-{n}.oslo.devices.example.com" for n in range(100))]
+    ca = CertificateAuthority("My CA")
+    server = ca.server("my-server.com", san=[*(f"DNS:{name}" for name in names), "IP:127.0.0.1", "IP:2001:db8::1"])
+    async with world(tmp_path, ca=ca, server=server) as w, w.device() as device:
+        await device.authenticate()

@@ -21,6 +21,9 @@ _STATISTICS: list[Json] = [
 ]
 """All that `edge.admin` asks for."""
 
+# A regular expression is of names in the server's certificate, which may be many; Envoy takes none above 100 by itself.
+_RUNTIME: Json = {"re2.max_program_size.error_level": 1_000_000}
+
 
 def render_bootstrap(plan: EdgePlan) -> Json:
     """The whole bootstrap as JSON data.
@@ -34,6 +37,7 @@ def render_bootstrap(plan: EdgePlan) -> Json:
             "ignore_global_conn_limit": True,
             "address": {"pipe": {"path": str(plan.paths.envoy_admin), "mode": 0o600}},
         },
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
         "overload_manager": _overload_manager(plan),
         # Every request pays for the other hundreds, above all for histograms.
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _STATISTICS}}},

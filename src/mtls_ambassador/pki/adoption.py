@@ -25,7 +25,14 @@ from mtls_ambassador.pki.signer import CA_CERTIFICATE, CA_KEY
 
 _SUFFIXES = {".pem", ".crt", ".cer", ".der"}
 _LARGEST = 1 << 20  # bytes of a certificate's file
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class AdoptionError(Error):

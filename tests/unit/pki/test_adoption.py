@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_ambassador.files import ExistsError
 from mtls_ambassador.pki import adoption, revocation
@@ -95,8 +96,10 @@ def test_what_cannot_be_a_certificate_is_told(folder: Path) -> None:
     (folder / "large.pem").write_bytes(CA.pem + bytes(1 << 20))
     (folder / "odd.pem").write_bytes(pem(b"\x30\x03\x02\x01\x01"))
     (folder / "old.pem").write_bytes(CertificateAuthority("My CA", key=CA.key).pem)
+    named = CA.device("x", san=["DNS:abc"]).certificate.public_bytes(Encoding.DER)
+    (folder / "name.pem").write_bytes(pem(named.replace(b"\x82\x03abc", b"\xa3\x03\x0c\x01a")))  # x400Address
     reasons = {Path(each.where).name: each.why for each in adoption.adopt(folder).left_out}
-    assert set(reasons) == {"large.pem", "odd.pem", "old.pem"}
+    assert set(reasons) == {"large.pem", "odd.pem", "old.pem", "name.pem"}
     assert "too large" in reasons["large.pem"]
     assert "cannot be read" in reasons["odd.pem"]
     assert "a certificate of the CA itself" in reasons["old.pem"]
