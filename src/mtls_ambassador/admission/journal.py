@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mtls_ambassador.ledger.records import Claim, Event, EventKind
+from mtls_ambassador.observe.throttle import network
 
 Keep = Callable[[Event], None]
 
@@ -22,8 +23,8 @@ class Attempt:
 
     @property
     def host(self) -> str:
-        """The client's address without its port, which every connection has anew."""
-        return self.address.rpartition(":")[0]
+        """Whom the client's address stands for: not its port, which every connection has anew; see `network`."""
+        return network(self.address)
 
 
 class Journal:

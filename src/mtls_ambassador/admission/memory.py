@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 Key = bytes
 
+_MOVES = 10
+"""How often one may come from elsewhere while he is remembered, before no more of it is told."""
+
 
 def admission_key(identity: str, auth_key: str, certificate: str) -> Key:
     """One admission: this identity (normal form), with this key, under this certificate (SHA-256 of both, hex)."""
@@ -30,7 +33,7 @@ class AdmittedLately:
         self._size = size
         self._lifetime = lifetime
         self._clock = clock
-        self._admitted: OrderedDict[Key, tuple[float, str]] = OrderedDict()
+        self._admitted: OrderedDict[Key, tuple[float, str, int]] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
         admitted = self._admitted.get(key)
@@ -44,7 +47,7 @@ class AdmittedLately:
 
     def add(self, key: Key, host: str) -> None:
         """Note that Mender has just answered 200 to somebody at `host`, who is entered."""
-        self._admitted[key] = (self._clock() + self._lifetime, host)
+        self._admitted[key] = (self._clock() + self._lifetime, host, 0)
         self._admitted.move_to_end(key)
         while len(self._admitted) > self._size:
             self._admitted.popitem(last=False)
@@ -53,12 +56,13 @@ class AdmittedLately:
         """Note that one who is remembered comes from `host` now; for how long he is remembered stays as it was.
 
         Returns:
-            Whence he came before; None: from there as well, or he is not remembered any more.
+            Whence he came before; None: from there as well, or he is not remembered any more, or this was told often
+            enough: nobody shall fill a log by going to and fro.
         """
-        until, before = self._admitted.get(key, (0.0, host))
-        if before == host:
+        until, before, moves = self._admitted.get(key, (0.0, host, 0))
+        if before == host or moves == _MOVES:
             return None
-        self._admitted[key] = (until, host)
+        self._admitted[key] = (until, host, moves + 1)
         return before
 
     def drop(self, key: Key) -> None:

@@ -39,7 +39,12 @@ def test_everybody_gets_everything() -> None:
 
 @pytest.mark.parametrize(
     ("address", "host"),
-    [("192.0.2.1:4711", "192.0.2.1"), ("[2001:db8::1]:4711", "[2001:db8::1]"), ("?", "")],
+    [
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("[2001:db8::1]:4711", "2001:db8::/64"),
+        ("[2001:db8::2]:4712", "2001:db8::/64"),
+        ("?", "?"),
+    ],
 )
-def test_the_host_is_the_address_without_its_port(address: str, host: str) -> None:
+def test_the_host_is_whom_the_address_stands_for(address: str, host: str) -> None:
     assert Attempt("r-1", address, Claim("{}", CERTIFICATE, "cd" * 32)).host == host

@@ -72,6 +72,15 @@ def test_where_one_comes_from_is_remembered_with_him_and_for_no_longer() -> None
     assert b"a" not in memory
 
 
+def test_going_to_and_fro_is_told_a_few_times_only() -> None:
+    memory = AdmittedLately(10, 60, Clock())
+    memory.add(b"a", "0")
+    told = [memory.move(b"a", str(number % 2)) for number in range(1, 100)]
+    assert [before for before in told if before is not None] == ["0", "1"] * 5
+    memory.add(b"a", "0")
+    assert memory.move(b"a", "1") == "0", "entered anew, it is told again"
+
+
 @given(st.lists(st.tuples(st.sampled_from("adt"), st.integers(0, 9)), max_size=60), st.integers(1, 5))
 def test_is_bounded_and_holds_nothing_that_was_not_added(steps: list[tuple[str, int]], size: int) -> None:
     clock, model = Clock(), dict[bytes, float]()
