@@ -14,9 +14,16 @@ from mtls_ambassador.pki.issuing import Claim, require_no_conflict
 
 _COLUMNS = "line, name, cn, identity, spki, serial"
 _REVOKED = "EXISTS (SELECT 1 FROM revocation WHERE revocation.serial = batch_item.serial)"
-_INSERT = f"INSERT INTO batch_item (batch, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+_INSERT = f"INSERT INTO batch_item (batch, {_COLUMNS}, replaced) VALUES (?,?,?,?,?,?,?,?)"  # noqa: S608
 
-_DELETE_REVOKED = f"DELETE FROM batch_item WHERE batch = ? AND name = ? AND {_REVOKED}"  # noqa: S608
+_TAKE_REVOKED = f"DELETE FROM batch_item WHERE batch = ? AND name = ? AND {_REVOKED} RETURNING serial"  # noqa: S608
+_PENDING = "serial = (SELECT serial FROM certificate WHERE serial = ? AND pending)"
+_DISCARD = (
+    # A device stays revoked when its next certificate comes to nothing.
+    f"UPDATE batch_item SET serial = replaced, replaced = NULL WHERE {_PENDING} AND replaced IS NOT NULL",  # noqa: S608
+    f"DELETE FROM batch_item WHERE {_PENDING}",  # noqa: S608
+    "DELETE FROM certificate WHERE serial = ? AND pending",
+)
 
 
 class Item(NamedTuple):  # which crosses from process to process at a fifth of a dataclass's cost
@@ -105,9 +112,8 @@ class Items:
                     refused[entry.serial] = f"{error.what}. {error.remedy}"
                     continue
                 self.index.insert(cursor, [entry], pending=True)
-                if self.again:  # in place of its revoked one
-                    cursor.execute(_DELETE_REVOKED, (self.batch, item.name))
-                cursor.execute(_INSERT, (self.batch, *item[:6]))
+                replaced = cursor.execute(_TAKE_REVOKED, (self.batch, item.name)).fetchone() if self.again else None
+                cursor.execute(_INSERT, (self.batch, *item[:6], replaced and replaced[0]))
         return refused
 
     def discard(self, serials: Collection[str]) -> None:
@@ -117,10 +123,7 @@ class Items:
             IndexFileError: the index cannot be written.
         """
         with self.index.writing() as cursor:
-            for statement in (
-                "DELETE FROM batch_item WHERE serial = (SELECT serial FROM certificate WHERE serial = ? AND pending)",
-                "DELETE FROM certificate WHERE serial = ? AND pending",
-            ):
+            for statement in _DISCARD:
                 cursor.executemany(statement, ((serial,) for serial in serials))
 
     def identify(self, name: str, identity: str) -> None:

@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS batch_item (
   cn TEXT NOT NULL,
   identity TEXT NOT NULL,
   spki BLOB NOT NULL,
+  replaced TEXT,
   PRIMARY KEY (batch, name)
 ) WITHOUT ROWID;
 """

@@ -168,10 +168,20 @@ def record_and_write(
             index.insert(cursor, [entry], pending=True)
         try:
             write_together(contents, replace=replace)
-        except ExistsError:
-            index.discard([entry.serial])
+        except WriteError:
+            if not any(map(_is_placed, contents)):  # or somebody may have it
+                index.discard([entry.serial])
             raise
         index.finish([entry.serial])
+
+
+def _is_placed(content: Content) -> bool:
+    try:
+        return content.path.read_bytes() == content.data
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # for all that can be seen
 
 
 def _require_no_authoritys(contents: Iterable[Content], certificate: x509.Certificate, *, is_ca: bool) -> None:

@@ -122,6 +122,19 @@ def test_a_revoked_one_is_not_listed_and_makes_way_for_another(items: Items) -> 
     assert items.index.find(one[0].serial) is not None
 
 
+def test_a_revoked_one_stays_so_when_its_next_comes_to_nothing(items: Items) -> None:
+    (old, first), (new, second) = device(1), device(3, subject="CN=1")
+    reserve(items, (old, first))
+    items.index.finish([old.serial])
+    items.index.revoke([Revocation(old.serial, NOW)])
+    new = new._replace(name="d1", line=1)
+    assert reserve(replace(items, again=True), (new, second)) == {}
+    assert not items.is_revoked("d1")
+    items.discard([new.serial])
+    assert items.is_revoked("d1")
+    assert items.index.find(new.serial) is None
+
+
 def test_an_identity_can_be_mended(items: Items) -> None:
     reserve(items, device(1))
     items.identify("d1", '{"mac":"1"}')

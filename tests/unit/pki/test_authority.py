@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from mtls_ambassador.files import ExistsError, WriteError
+from mtls_ambassador.files import Content, ExistsError, WriteError
 from mtls_ambassador.pki import authority, issuing, keys, revocation
 from mtls_ambassador.pki.conflicts import ConflictError
 from mtls_ambassador.pki.entries import Kind, Reason, Status
@@ -355,8 +355,18 @@ def test_what_was_not_written_for_a_file_in_the_way_is_not_on_record(tmp_path: P
         assert index.of_subject("CN=dev-2") == []
 
 
+def test_what_could_not_be_written_at_all_is_not_on_record(tmp_path: Path) -> None:
+    authority.init(tmp_path, "My CA")
+    with pytest.raises(WriteError):
+        authority.issue_device(tmp_path, "dev-1", out=Path("/proc"))
+    with Index.open(tmp_path) as index:
+        assert index.of_subject("CN=dev-1") == []
+    authority.issue_device(tmp_path, "dev-1")
+
+
 def test_what_may_have_been_written_is_on_record_as_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
+    def fail(contents: Sequence[Content], **_: object) -> None:
+        contents[-1].path.write_bytes(contents[-1].data)
         raise WriteError("the disk is full")
 
     authority.init(tmp_path, "My CA")
