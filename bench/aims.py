@@ -48,9 +48,14 @@ def judged(results: Results) -> Iterator[Judgement]:
 def to_the_better(medians: Mapping[str, float]) -> float | None:
     """The edge's figure, in that of the better of those beside it."""
     beside = [medians[peer] for peer in BESIDE if peer in medians]
-    return medians[EDGE] / min(beside) if EDGE in medians and beside else None
+    return _ratio(medians.get(EDGE), min(beside) if beside else None)
 
 
 def to_bare(medians: Mapping[str, float]) -> float | None:
     """The edge's figure, in that of a bare Envoy."""
-    return medians[EDGE] / medians[BARE] if EDGE in medians and BARE in medians else None
+    return _ratio(medians.get(EDGE), medians.get(BARE))
+
+
+def _ratio(of: float | None, to: float | None) -> float | None:
+    """None too where a run was so short that the kernel's books say zero, or that memory shrank."""
+    return of / to if of is not None and to is not None and to > 0 else None
