@@ -23,7 +23,7 @@ DAY = dt.timedelta(days=1)
 async def test_a_certificate_that_has_used_up_its_tries_leaves_nothing_pending(tmp_path: Path) -> None:
     """Else it could claim one identity after the other, and each owner would come second."""
     mender = OperatedLab()
-    async with world(tmp_path, lab=mender, auth_rate_per_certificate="off") as w:
+    async with world(tmp_path, lab=mender) as w:
         hostile = RawDevice(w, await admitted(w))
         for _ in range(10):
             await hostile.authenticate()

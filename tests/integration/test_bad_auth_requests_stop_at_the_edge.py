@@ -246,7 +246,7 @@ HEADERS: dict[str, HeaderCase] = {
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("world"), auth_rate_per_certificate="off") as running:
+    async with world(tmp_path_factory.mktemp("world")) as running:
         yield running
 
 

@@ -58,7 +58,7 @@ async def test_a_stolen_server_certificate_does_not_flood_it_either(tmp_path: Pa
 
 async def test_a_device_with_bad_auth_requests_floods_nothing_and_hides_no_admission(tmp_path: Path) -> None:
     most = 250  # the burst, and what may be told meanwhile on a slow machine
-    async with world(tmp_path, auth_rate_per_certificate="off") as w:
+    async with world(tmp_path) as w:
         holder = w.ca.device("dev-1")
         context = w.client_context(holder)
         bad = request("POST", AUTH_REQUESTS, [("Connection", "keep-alive")], b"{}")

@@ -39,7 +39,7 @@ async def test_a_minute_of_it(
 ) -> None:
     mender, clock = OperatedLab(), Clock()
     set_clock(monkeypatch, clock)
-    async with world(tmp_path, lab=mender, rotation=rotation.value, auth_rate_per_certificate="off") as w:
+    async with world(tmp_path, lab=mender, rotation=rotation.value) as w:
         first = RawDevice(w, holder=w.ca.device(subjects[0], not_before=YESTERDAY))
         second = RawDevice(w, first.identity, holder=w.ca.device(subjects[1]))
         replies = [await turn(clock, device) for _ in range(UNTIL_NOTICED // 2) for device in (first, second)][-2:]
