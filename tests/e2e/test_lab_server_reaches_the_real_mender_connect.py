@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -15,13 +14,8 @@ from tests.e2e.mender_peer import seed_client
 from tests.e2e.remote_terminal import CONNECT_CONF, files_pass, shell_answers, until_there
 from tests.world import PASSWORD, USER, eventually
 
-pytestmark = [
-    pytest.mark.needs("mender", "mender-connect", "mender-cli", "dbus-daemon", "unshare"),
-    pytest.mark.skipif(
-        os.geteuid() != 0,
-        reason="run it as root: mender-connect calls setgroups for a shell, which a user's namespace forbids",
-    ),
-]
+# mender-connect calls setgroups for a shell, which a user's namespace forbids.
+pytestmark = pytest.mark.needs("root", "mender", "mender-connect", "mender-cli", "dbus-daemon", "unshare")
 
 
 async def test_terminal_and_files(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from mtls_ambassador.config.errors import ConfigurationError
-from mtls_ambassador.config.sources import gather, require_trustworthy, validate
+from mtls_ambassador.config.sources import chosen_file, gather, validate
 
 
 class _Detail(BaseModel):
@@ -29,9 +29,7 @@ def wants_detail(
     False also where that cannot be read: whoever asks has another fault to tell already.
     """
     try:
-        if config_file is None and default_file.exists():
-            require_trustworthy(default_file)
-            config_file = default_file
-        return validate(gather(("debug_log",), config_file, environment, command_line), _Detail).debug_log
+        given = gather(("debug_log",), chosen_file(config_file, default_file), environment, command_line)
+        return validate(given, _Detail).debug_log
     except (ConfigurationError, OSError):
         return False

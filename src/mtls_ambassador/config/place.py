@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtls_ambassador.config.errors import ConfigurationError, Problem
-from mtls_ambassador.config.sources import Given, gather, require_trustworthy
+from mtls_ambassador.config.sources import Given, chosen_file, gather
 from mtls_ambassador.config.values import AuditTarget, check_ledger_url, parse_audit_log
 
 _T = TypeVar("_T")
@@ -36,10 +36,8 @@ def load_place(
     Raises:
         ConfigurationError: the file, or one of these settings, cannot be used.
     """
-    if config_file is None and default_file.exists():
-        require_trustworthy(default_file)
-        config_file = default_file
-    given = gather(("state_dir", "ledger_url", "ledger_url_file", "audit_log"), config_file, environment, command_line)
+    keys = ("state_dir", "ledger_url", "ledger_url_file", "audit_log")
+    given = gather(keys, chosen_file(config_file, default_file), environment, command_line)
     state = given.get("state_dir")
     return Place(
         Path(str(state.value)) if state else None,

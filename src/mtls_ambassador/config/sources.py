@@ -64,9 +64,7 @@ def load(
     Raises:
         ConfigurationError: with every problem found.
     """
-    if config_file is None and default_file.exists():
-        require_trustworthy(default_file)
-        config_file = default_file
+    config_file = chosen_file(config_file, default_file)
     given: dict[str, Given] = {}
     if config_file is not None:
         _merge(given, _from_file(config_file))
@@ -139,7 +137,19 @@ def gather(
     return given
 
 
-def require_trustworthy(path: Path) -> None:
+def chosen_file(named: Path | None, default: Path) -> Path | None:
+    """The configuration file to read: the one the user named, else the default one if it is there.
+
+    Raises:
+        ConfigurationError: the default one is not to be trusted.
+    """
+    if named is not None or not default.exists():
+        return named
+    _require_trustworthy(default)
+    return default
+
+
+def _require_trustworthy(path: Path) -> None:
     """Refuse a default file that somebody else put into the directory where we happen to be started.
 
     It could name an `envoy_path` to execute. A file named with --config is the user's own choice.

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
 from mtls_ambassador.config.anchors import Credentials, Token, credentials_fault
-from mtls_ambassador.config.sources import gather, require_trustworthy, validate
+from mtls_ambassador.config.sources import chosen_file, gather, validate
 from mtls_ambassador.config.values import BackendUrl, parse_backend
 
 _KEYS = (
@@ -61,7 +61,4 @@ def load_upstream(
     Raises:
         ConfigurationError: with every problem found.
     """
-    if config_file is None and default_file.exists():
-        require_trustworthy(default_file)
-        config_file = default_file
-    return validate(gather(_KEYS, config_file, environment, command_line), Upstream)
+    return validate(gather(_KEYS, chosen_file(config_file, default_file), environment, command_line), Upstream)
